@@ -123,7 +123,7 @@ def run(
         failed = "; ".join(f"{', '.join(f.runs)}: {f.error}" for f in done.outcome.failed)
         if done.analysis is None:
             raise DataError(f"{at.folder}: not analyzed, as runs are missing: {failed}")
-        shown = exhibits_of(done.read, pictures=True)
+        shown = exhibits_of(done.read, images=True)
         data = None if shown is None else examples.to_json(shown)
         page = report.page(done.analysis, shown)
         store.save(at.folder, json_file.to_json(done.analysis), page, exhibits_json=data)

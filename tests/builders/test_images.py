@@ -21,7 +21,7 @@ from transferscope.builders.markers import (
     to_height,
 )
 from transferscope.builders.record import Skip, Unusable
-from transferscope.builders.source_files import find, open_picture, rows_of, within
+from transferscope.builders.source_files import find, open_source, rows_of, within
 from transferscope.errors import DataError
 from transferscope.tasks import untrusted
 
@@ -199,7 +199,7 @@ def test_where_tabs_meet_the_firsts_is_on_top() -> None:
 
 def stored(tmp_path: Path, image: Image.Image, name: str, **options: object) -> Image.Image:
     save(image, tmp_path / name, **options)
-    return open_picture(tmp_path / name)
+    return open_source(tmp_path / name)
 
 
 def test_images_of_every_mode_become_rgb(tmp_path: Path) -> None:
@@ -248,14 +248,14 @@ def test_damaged_missing_and_huge_images_are_unusable(tmp_path: Path, monkeypatc
         path = tmp_path / f"{number}.png"
         path.write_bytes(data)
         with pytest.raises(Unusable, match="an image that cannot be decoded"):
-            open_picture(path)
+            open_source(path)
     with pytest.raises(Unusable, match="an image that is missing"):
-        open_picture(tmp_path / "none.png")
+        open_source(tmp_path / "none.png")
     for module in (markers, source_files, untrusted):
         monkeypatch.setattr(module, "MAX_PIXELS", 39_999)
     (tmp_path / "large.png").write_bytes(whole)
     with pytest.raises(Unusable, match="an image of more than 39,999 pixels"):
-        open_picture(tmp_path / "large.png")
+        open_source(tmp_path / "large.png")
     with pytest.raises(Unusable, match="an image of more than 39,999 pixels"):
         to_height(photo(1, (60, 40)), 200)
 

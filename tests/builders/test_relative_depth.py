@@ -21,7 +21,7 @@ from training_factory import (
 
 from transferscope.builders.build import build
 from transferscope.builders.markers import circled
-from transferscope.builders.source_files import open_picture
+from transferscope.builders.source_files import open_source
 from transferscope.errors import DataError
 
 TASK = "Relative_Depth"
@@ -111,7 +111,7 @@ def test_markers_are_drawn_as_the_benchmarks_are(
 def test_the_right_letter_stands_at_the_closer_point(diw: Path, tmp_path: Path) -> None:
     _, rows = built(TASK, diw, tmp_path / "out", 8)
     for row in rows:
-        source = open_picture(diw / row["origin"]["file"])
+        source = open_source(diw / row["origin"]["file"])
         near, far = (tuple(value - 1 for value in row["origin"][side]) for side in ("near", "far"))
         other = "A" if row["answer"] == "B" else "B"
         right = circled(source, {row["answer"]: near, other: far})

@@ -172,8 +172,8 @@ def test_a_shown_item_is_the_suites_with_its_pictures(made):
             item.choices,
             item.answer,
         )
-        assert one.images == len(item.images) == len(one.pictures)
-        for text, picture in zip(one.pictures, item.images, strict=True):
+        assert one.images == len(item.images) == len(one.thumbnails)
+        for text, picture in zip(one.thumbnails, item.images, strict=True):
             image = Image.open(io.BytesIO(base64.b64decode(text)))
             assert image.format == "WEBP"
             apart = np.abs(np.asarray(image.convert("RGB"), int) - picture.pixels())
@@ -191,7 +191,7 @@ def test_the_page_shows_them_and_escapes_them(rows, made):
     analysis = analyze(from_predictions(rows), Settings())
     html = page(analysis, made)
     assert 'id="items"' in html
-    assert made.items[0].pictures[0] in html
+    assert made.items[0].thumbnails[0] in html
     assert 'id="items"' not in page(analysis)
     hostile = replace(
         made.items[0], question="<script>alert(1)</script>", choices=["<b>", "\u2028"]
@@ -260,20 +260,20 @@ def absent(item: Item) -> Item:
 def test_without_the_suite_items_have_names_alone_and_it_is_said(rows, made, shelf, said):
     bare = examples.choose_examples([ExampleInput(rows, **shelf)])
     assert any(said in note for note in bare.notes)
-    assert {(i.question, *i.choices, i.answer, *i.pictures) for i in bare.items} == {("", None)}
+    assert {(i.question, *i.choices, i.answer, *i.thumbnails) for i in bare.items} == {("", None)}
     assert bare.models == made.models  # the counts and answers are known all the same
     assert from_json(to_json(bare)) == bare
 
 
 def test_pictures_can_be_left_out(rows):
     bare = examples.choose_examples([ExampleInput(rows, suite=Glimpse())], images=False)
-    assert all(item.question and not item.pictures and item.images for item in bare.items)
+    assert all(item.question and not item.thumbnails and item.images for item in bare.items)
 
 
 def test_pictures_end_where_their_room_does(rows, monkeypatch):
     monkeypatch.setattr(examples, "MOST_IMAGES", 20_000)
     some = examples.choose_examples([ExampleInput(rows, suite=Glimpse())])
-    assert 0 < sum(len(p) for item in some.items for p in item.pictures) < 40_000
+    assert 0 < sum(len(p) for item in some.items for p in item.thumbnails) < 40_000
     assert any("keep the page small" in note for note in some.notes)
     monkeypatch.setattr(examples, "MOST_ITEMS", 3)
     few = examples.choose_examples([ExampleInput(rows, suite=Glimpse())])
@@ -326,8 +326,8 @@ def test_a_large_picture_becomes_small_and_carries_nothing():
     ("change", "said"),
     [
         (lambda d: d.update(schema=2), "schema"),
-        (lambda d: d["items"][0].update(pictures=["<svg onload=alert(1)>"]), "pictures"),
-        (lambda d: d["items"][0].update(pictures=['UklGRgAAAABXRUJQ"><script>']), "pictures"),
+        (lambda d: d["items"][0].update(thumbnails=["<svg onload=alert(1)>"]), "thumbnails"),
+        (lambda d: d["items"][0].update(thumbnails=['UklGRgAAAABXRUJQ"><script>']), "thumbnails"),
         (lambda d: d["items"][0].update(question="x" * 10_000), "question"),
         (lambda d: d["items"].clear(), "a flip has item"),
         (lambda d: d["items"][0].update(answer=99), "answer"),

@@ -336,7 +336,7 @@ def test_no_folder_that_a_bundle_names_is_opened(packed, tmp_path, monkeypatch, 
     monkeypatch.setattr("transferscope.study.file.open_suite", lambda *_, **__: pytest.fail("open"))
     text = f"name: x\nsuite: {suite}\n".replace("FOLDER", str(tmp_path / "own"))
     rezipped(packed, contents(packed) | {"study.yaml": text.encode()})
-    shown = exhibits_of(read_inputs(packed), pictures=True)
+    shown = exhibits_of(read_inputs(packed), images=True)
     assert shown is not None
     assert f"bundle.zip: no questions and images: {why}" in shown.notes
 

@@ -17,7 +17,7 @@ What a task's module holds, `relative_depth` being the model for all:
   split is never read;
 - `candidates` and `make` (`record.TaskModule`). A damaged line is a `Skip`, a missing or unreadable
   annotation file a `DataError` (`source_files.find`, `json_of`, ...). File names go
-  through `within` or `located`, images through `open_picture`, the wording through `prompts`.
+  through `within` or `located`, images through `open_source`, the wording through `prompts`.
 
 It has an entry in `BUILDERS` below. It writes nothing, and does not balance, shuffle items, or look
 for leaks: `build` does.

@@ -19,7 +19,7 @@ import numpy as np
 from transferscope.builders.markers import resized
 from transferscope.builders.prompts import ART_STYLE
 from transferscope.builders.record import Candidate, Made, Skip
-from transferscope.builders.source_files import find, open_picture, within
+from transferscope.builders.source_files import find, open_source, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 
@@ -110,7 +110,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     reference, match, odd = candidate.facts
     folder = _images_of(root)
     order = (match, odd) if answer == 0 else (odd, match)
-    sources = tuple(open_picture(within(folder, name)) for name in (reference, *order))
+    sources = tuple(open_source(within(folder, name)) for name in (reference, *order))
     return Made(
         ART_STYLE,
         images=tuple(resized(one, min(1, SHORT_SIDE / min(one.size))) for one in sources),

@@ -20,7 +20,7 @@ import numpy as np
 
 from transferscope.builders.prompts import counting
 from transferscope.builders.record import Candidate, Made, Skip
-from transferscope.builders.source_files import find, json_of, located, open_picture
+from transferscope.builders.source_files import find, json_of, located, open_source
 from transferscope.errors import DataError
 from transferscope.tasks.open_answers import NumberAnswer
 
@@ -74,7 +74,7 @@ def _questions(path: Path) -> list[Any]:
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """The image as it is, with its question; the right number at the answer's letter."""
     name, question, count = candidate.facts
-    image = open_picture(located(root, FOLDERS, name))
+    image = open_source(located(root, FOLDERS, name))
     others = [number for number in choices_for(count) if number != count]
     shuffled = [others[index] for index in rng.permutation(3)]
     choices = tuple(str(n) for n in (*shuffled[:answer], count, *shuffled[answer:]))

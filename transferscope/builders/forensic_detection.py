@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from transferscope.builders.prompts import FORENSIC_DETECTION
 from transferscope.builders.record import Candidate, Made, Skip, Unusable
-from transferscope.builders.source_files import find, open_picture, table_of, within
+from transferscope.builders.source_files import find, open_source, table_of, within
 
 SIDE = 512
 """Width and height of the benchmark's images, in pixels."""
@@ -65,7 +65,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     chosen = [others[index] for index in rng.permutation(len(others))[:GENERATED]]
     names = [name for name, _ in chosen]
     names.insert(answer, candidate.key)
-    sources = tuple(open_picture(within(root, name)) for name in names)
+    sources = tuple(open_source(within(root, name)) for name in names)
     return Made(
         FORENSIC_DETECTION,
         images=tuple(_square(image, name) for image, name in zip(sources, names, strict=True)),

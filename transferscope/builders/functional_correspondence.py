@@ -28,7 +28,7 @@ from transferscope.builders.markers import (
 )
 from transferscope.builders.prompts import functional_correspondence
 from transferscope.builders.record import Candidate, Made, Skip, Unusable
-from transferscope.builders.source_files import find, open_picture, rows_of, within
+from transferscope.builders.source_files import find, open_source, rows_of, within
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 
@@ -116,7 +116,7 @@ def _annotated(row: dict[str, Any], where: str) -> Annotated | Skip:
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """A point of the first image as reference; on the second, the same one and three others."""
     one, other = candidate.facts
-    source, target = (open_picture(within(root, each.image)) for each in (one, other))
+    source, target = (open_source(within(root, each.image)) for each in (one, other))
     (first, _), (second, _) = to_height(source), to_height(target)
     here, there = (
         [p and (p[0] * view.width - 0.5, p[1] * view.height - 0.5) for p in each.points]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from transferscope.builders.prompts import JIGSAW
 from transferscope.builders.record import Candidate, Made, Skip, Unusable
-from transferscope.builders.source_files import find, located, open_picture, rows_of
+from transferscope.builders.source_files import find, located, open_source, rows_of
 
 ADDRESS = "https://static01.nyt.com/"
 
@@ -63,7 +63,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     flat = url.replace("/", "_")
     path = located(root, _FOLDERS, plain, f"{flat.rpartition('.')[0] or flat}.png")
     name = path.relative_to(root).as_posix()
-    source = open_picture(path)
+    source = open_source(path)
     photo = _at_width(source, name)
     width, height = photo.width // 3, photo.height // 3
 

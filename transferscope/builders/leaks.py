@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from transferscope.builders.record import Unusable
-from transferscope.builders.source_files import open_picture
+from transferscope.builders.source_files import open_source
 from transferscope.errors import DataError, StudyError
 from transferscope.suites.folder import FolderSuite
 from transferscope.suites.similar_images import ImageHashes, KnownImages, image_hashes
@@ -47,10 +47,10 @@ def seen_in(folder: Path) -> KnownImages:
     if not tasks:
         raise StudyError(f"--against {folder}: none of its tasks has an eval.jsonl")
     return KnownImages(
-        image_hashes(f"{item.id}, image {number}", Image.fromarray(picture.pixels()))
+        image_hashes(f"{item.id}, image {number}", Image.fromarray(image.pixels()))
         for task in tasks
         for item in suite.items(task, "eval")
-        for number, picture in enumerate(item.images, 1)
+        for number, image in enumerate(item.images, 1)
     )
 
 
@@ -76,6 +76,6 @@ def _cells(path: Path) -> list[tuple[str, bytes]]:
 
 def _decoded(name: str, data: bytes) -> ImageHashes:
     try:
-        return image_hashes(name, open_picture(io.BytesIO(data)))
+        return image_hashes(name, open_source(io.BytesIO(data)))
     except Unusable as error:
         raise DataError(f"{name}: {error.reason}") from None

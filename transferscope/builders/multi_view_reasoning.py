@@ -29,7 +29,7 @@ from transferscope.builders.camera import (
 )
 from transferscope.builders.prompts import MULTI_VIEW_REASONING
 from transferscope.builders.record import Candidate, Made, Skip, Unusable
-from transferscope.builders.source_files import find, json_of, open_picture, within
+from transferscope.builders.source_files import find, json_of, open_source, within
 from transferscope.errors import DataError
 
 CATEGORIES = ("bottle", "bowl", "camera", "can", "laptop", "mug")
@@ -81,7 +81,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     right = bool(turned[last] > 0)
     backwards = right != (answer == 1)
     shown = [frames[last], frames[0]] if backwards else [frames[0], frames[last]]
-    images = tuple(open_picture(folder / f"{frame}.jpg") for frame in shown)
+    images = tuple(open_source(folder / f"{frame}.jpg") for frame in shown)
     return Made(
         MULTI_VIEW_REASONING,
         images=images,
@@ -147,14 +147,14 @@ def _seen(folder: Path, frames: list[str], focal: float, width: float) -> np.nda
         return None
 
     def view(frame: str) -> View | None:
-        image = open_picture(folder / f"{frame}.jpg")
+        image = open_source(folder / f"{frame}.jpg")
         if not (path := folder / f"{frame}-mask.png").is_file():
             return None
-        mask = open_picture(path)
+        mask = open_source(path)
         known = mask.size == image.size
         return view_of(image, np.asarray(mask.convert("L")) > 0) if known else None
 
-    width = width or open_picture(folder / f"{frames[0]}.jpg").width
+    width = width or open_source(folder / f"{frames[0]}.jpg").width
     return turned_by_background(map(view, frames), focal * WIDTH / width)
 
 

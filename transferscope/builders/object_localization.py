@@ -25,7 +25,7 @@ import numpy as np
 from transferscope.builders.markers import Box, boxed
 from transferscope.builders.prompts import object_localization
 from transferscope.builders.record import Candidate, Made, Skip, Unusable
-from transferscope.builders.source_files import find, open_picture, within
+from transferscope.builders.source_files import find, open_source, within
 from transferscope.errors import DataError
 from transferscope.tasks.open_answers import BoxAnswer, overlap
 from transferscope.tasks.untrusted import read_text
@@ -143,7 +143,7 @@ def _fits(size: tuple[int, int], box: Box, area: float) -> bool:
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """The annotated box gets the letter of the answer."""
     file, thing, right, size = candidate.facts
-    source = open_picture(within(_images_of(root), file))
+    source = open_source(within(_images_of(root), file))
     if source.size != size:
         raise Unusable("an image whose size is not the annotation's", file)
     wrong = _worse(right, size, rng)

@@ -17,7 +17,7 @@ import numpy as np
 from transferscope.builders.markers import circled, legible, resized, scaled
 from transferscope.builders.prompts import RELATIVE_DEPTH
 from transferscope.builders.record import Candidate, Made, Skip, Unusable
-from transferscope.builders.source_files import find, located, open_picture
+from transferscope.builders.source_files import find, located, open_source
 from transferscope.tasks.open_answers import letter_of_point
 from transferscope.tasks.untrusted import read_text
 
@@ -65,7 +65,7 @@ def _candidate(image: str, line: str, where: str) -> Candidate | Skip:
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """Points A and B are the annotation's."""
     *ends, size = candidate.facts
-    source = open_picture(located(root, ("", "DIW_train_val"), candidate.key))
+    source = open_source(located(root, ("", "DIW_train_val"), candidate.key))
     if source.size != size:
         raise Unusable("an image whose size is not the annotation's", candidate.key)
     factor = min(1, LONG_SIDE / max(source.size))

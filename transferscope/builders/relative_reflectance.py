@@ -18,7 +18,7 @@ import numpy as np
 from transferscope.builders.markers import WHITE, circled, legible, rounded, to_height
 from transferscope.builders.prompts import RELATIVE_REFLECTANCE
 from transferscope.builders.record import Candidate, Made, Skip, Unusable
-from transferscope.builders.source_files import find, json_of, open_picture, within
+from transferscope.builders.source_files import find, json_of, open_source, within
 
 PER_PHOTO = 8
 """At most so many comparisons with each answer are taken from a photo, which has about 100."""
@@ -85,7 +85,7 @@ def _position(point: dict[str, Any]) -> tuple[float, float]:
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """The darker point gets the letter of the answer; of equal ones, either gets either."""
     name, darker, *ends, aspect = candidate.facts
-    source = open_picture(within(root, name))
+    source = open_source(within(root, name))
     ratio = source.width / source.height
     if isinstance(aspect, int | float) and abs(aspect - ratio) > 0.02 * ratio:
         raise Unusable("an image whose shape is not the annotation's", name)

@@ -27,7 +27,7 @@ from transferscope.builders.markers import (
 )
 from transferscope.builders.prompts import SEMANTIC_CORRESPONDENCE
 from transferscope.builders.record import Candidate, Made, Skip, Unusable
-from transferscope.builders.source_files import find, json_of, open_picture, within
+from transferscope.builders.source_files import find, json_of, open_source, within
 from transferscope.errors import DataError
 
 LEAST = 4
@@ -93,7 +93,7 @@ def _view(
     images: Path, pair: dict[str, Any], side: str, key: str
 ) -> tuple[Image.Image, list[Point]]:
     """One image at the benchmark's height, and its points."""
-    image = open_picture(within(images, f"{pair['category']}/{pair[f'{side}_imname']}"))
+    image = open_source(within(images, f"{pair['category']}/{pair[f'{side}_imname']}"))
     if list(image.size) != list(pair[f"{side}_imsize"][:2]):
         raise Unusable("an image whose size is not the annotation's", key)
     image, factor = to_height(image)

@@ -118,7 +118,7 @@ def located(root: Path, folders: Iterable[str], *names: str) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
-def open_picture(path: Path | BinaryIO) -> Image.Image:
+def open_source(path: Path | BinaryIO) -> Image.Image:
     """An image file as `untrusted.open_image` opens it.
 
     Raises:

@@ -19,7 +19,7 @@ import numpy as np
 
 from transferscope.builders.prompts import spatial_relation
 from transferscope.builders.record import Candidate, Made, Skip
-from transferscope.builders.source_files import find, located, open_picture, rows_of
+from transferscope.builders.source_files import find, located, open_source, rows_of
 
 FOLDERS = tuple(
     f"{above}{name}"
@@ -85,7 +85,7 @@ def question_of(caption: Any, relation: Any) -> str | None:
 def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator) -> Made:
     """The image as it is, with its question."""
     name, question, row = candidate.facts
-    image = open_picture(located(root, FOLDERS, name))
+    image = open_source(located(root, FOLDERS, name))
     return Made(
         spatial_relation(question),
         images=(image,),

@@ -28,7 +28,7 @@ from transferscope.builders.markers import (
 )
 from transferscope.builders.prompts import VISUAL_CORRESPONDENCE
 from transferscope.builders.record import Candidate, Made, Skip, Unusable
-from transferscope.builders.source_files import find, open_picture
+from transferscope.builders.source_files import find, open_source
 from transferscope.errors import DataError
 from transferscope.tasks.untrusted import read_text
 
@@ -71,7 +71,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     name, i, j, draw = candidate.facts
     folder = root / name
     carry = _homography(folder, j) @ np.linalg.inv(_homography(folder, i))
-    source, target = (open_picture(folder / f"{k}.ppm") for k in (i, j))
+    source, target = (open_source(folder / f"{k}.ppm") for k in (i, j))
     found = corners(source)
     (first, grown), (second, shrunk) = to_height(source), to_height(target)
     here = [scaled(point, grown) for point in found.tolist()]

@@ -17,7 +17,7 @@ import numpy as np
 
 from transferscope.builders.prompts import VISUAL_SIMILARITY
 from transferscope.builders.record import Candidate, Made, Skip
-from transferscope.builders.source_files import find, open_picture, table_of, within
+from transferscope.builders.source_files import find, open_source, table_of, within
 
 PLACES = {"id": 0, "right_vote": 2, "ref_path": 4, "left_path": 5, "right_path": 6}
 """Where the data set's own loader reads what it does not read by name."""
@@ -56,7 +56,7 @@ def make(root: Path, candidate: Candidate, answer: int, rng: np.random.Generator
     """The closer image comes second or third, according to the answer."""
     reference, closer, farther = candidate.facts
     order = [closer, farther] if answer == 0 else [farther, closer]
-    images = tuple(open_picture(within(root, name)) for name in (reference, *order))
+    images = tuple(open_source(within(root, name)) for name in (reference, *order))
     return Made(
         VISUAL_SIMILARITY,
         images=images,

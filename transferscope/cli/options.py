@@ -12,9 +12,9 @@ from transferscope.errors import DataError, StudyError
 
 Figures = Annotated[bool, typer.Option("--figures", help="Also write the figures, see `figures`.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
-NoPictures = Annotated[
+NoImages = Annotated[
     bool,
-    typer.Option("--no-pictures", help="Leave the items' images out of the page; keep the texts."),
+    typer.Option("--no-images", help="Leave the items' images out of the page; keep the texts."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

@@ -14,7 +14,7 @@ import typer
 
 from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.comparing import compare_instead
-from transferscope.cli.options import AsJson, Figures, NoPictures, check_folder, folder_at, status
+from transferscope.cli.options import AsJson, Figures, NoImages, check_folder, folder_at, status
 from transferscope.cli.places import Place, read_from
 from transferscope.errors import DataError, StudyError, TransferscopeError
 
@@ -79,7 +79,7 @@ def analyze(
     item_correlation: ItemCorrelation = 0.5,
     seed: Seed = 0,
     figures: Figures = False,
-    no_pictures: NoPictures = False,
+    no_images: NoImages = False,
     as_json: AsJson = False,
 ) -> None:
     """Analyze results: print a summary, write `analysis.json` and `report.html`.
@@ -122,7 +122,7 @@ def analyze(
                 from transferscope.selection.experiment import judged
 
                 analysis = replace(analysis, experiment=judged(folder, analysis))
-        shown = None if out is None else exhibits_of(read, pictures=not no_pictures)
+        shown = None if out is None else exhibits_of(read, images=not no_images)
     finish(analysis, out, shown, figures=figures, as_json=as_json)
 
 
@@ -300,7 +300,7 @@ def named(inputs: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def exhibits_of(read: Sequence[ReadInput], *, pictures: bool) -> Exhibits | None:
+def exhibits_of(read: Sequence[ReadInput], *, images: bool) -> Exhibits | None:
     """The example items for the page; None where no input has items."""
     from transferscope.matrix.examples import ExampleInput, choose_examples
     from transferscope.study.file import local_suite
@@ -320,7 +320,7 @@ def exhibits_of(read: Sequence[ReadInput], *, pictures: bool) -> Exhibits | None
     if not inputs:
         return None
     with status("choosing example items"):
-        return choose_examples(inputs, images=pictures)
+        return choose_examples(inputs, images=images)
 
 
 def finish(

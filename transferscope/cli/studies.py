@@ -22,7 +22,7 @@ from transferscope.cli.options import (
     AsJson,
     ExecutorName,
     Figures,
-    NoPictures,
+    NoImages,
     StudyFile,
     Workers,
     check_folder,
@@ -54,7 +54,7 @@ def run(
         bool, typer.Option("--strict", help="Refuse missing or damaged videos; do not skip them.")
     ] = False,
     figures: Figures = False,
-    no_pictures: NoPictures = False,
+    no_images: NoImages = False,
     as_json: AsJson = False,
 ) -> None:
     """A study: train, score, analyze. Stop it at any time; the same command continues."""
@@ -64,7 +64,7 @@ def run(
     read = read_study(study)
     if strict:
         read = read.model_copy(update={"suite": read.suite.model_copy(update={"strict": True})})
-    show = Show(figures, not no_pictures, as_json)
+    show = Show(figures, not no_images, as_json)
     carry_out(read, out or read.name, show, open_executor(executor, workers))
 
 
@@ -146,7 +146,7 @@ def demo(
         bool, typer.Option("--simulated", help="Made-up models; trains nothing, needs no torch.")
     ] = False,
     figures: Figures = False,
-    no_pictures: NoPictures = False,
+    no_images: NoImages = False,
     as_json: AsJson = False,
 ) -> None:
     """A whole study from nothing: 13 tasks, a small base, minutes on two CPU cores."""
@@ -155,7 +155,7 @@ def demo(
         from transferscope.study.file import DEMO, parse_study
 
         study = parse_study(DEMO, "the demo's study")
-        show = Show(figures, not no_pictures, as_json)
+        show = Show(figures, not no_images, as_json)
         return carry_out(study, out or study.name, show, open_executor(executor, workers))
     check_folder(folder := Path(out or "demo"))
     if not as_json:
@@ -178,7 +178,7 @@ class Show(NamedTuple):
     """How the results are shown."""
 
     figures: bool
-    pictures: bool
+    images: bool
     as_json: bool
 
 
@@ -188,7 +188,7 @@ def carry_out(study: Study, out: str, show: Show, executor: Executor | None) -> 
     with worked_on(out) as at:
         outcome, analysis, read = carried_out(study, at, executor)
         if analysis is not None:
-            shown = exhibits_of(read, pictures=show.pictures)
+            shown = exhibits_of(read, images=show.images)
             finish(analysis, at.folder, shown, figures=show.figures, as_json=show.as_json)
     if at.address:
         print(f"All of it is at {at.address}.", file=sys.stderr if show.as_json else sys.stdout)

@@ -62,7 +62,7 @@ class ShownItem:
     """The right number, where the answer is one."""
     images: _Count = 0
     """How many images the model saw; of a video, its frames. 0 where they are not available."""
-    pictures: Annotated[list[_WebP], Field(max_length=IMAGES)] = field(default_factory=list)
+    thumbnails: Annotated[list[_WebP], Field(max_length=IMAGES)] = field(default_factory=list)
     """Small copies of the first ones, WebP in base64."""
 
 
@@ -300,7 +300,7 @@ def _shown(
             place = same.setdefault(repr(item), len(shown))
             if place == len(shown):
                 shown.append(item)
-                budget -= sum(map(len, item.pictures))
+                budget -= sum(map(len, item.thumbnails))
             places[number, target, name] = place
     if images and budget <= 0:
         _note(notes, "the images of some items are left out, to keep the page small")

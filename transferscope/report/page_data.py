@@ -133,7 +133,7 @@ def example_cards(analysis: Analysis, exhibits: Exhibits | None) -> dict[str, An
     if exhibits is None:
         return None
     (names, _, models), targets = labels(analysis), []
-    first = list(accumulate((len(item.pictures) for item in exhibits.items), initial=0))
+    first = list(accumulate((len(item.thumbnails) for item in exhibits.items), initial=0))
     for model, label in models.items():
         rows = exhibits.models.get(model, {})
         for target in names:
@@ -158,6 +158,6 @@ def example_cards(analysis: Analysis, exhibits: Exhibits | None) -> dict[str, An
             counts = f"{fixed} fixed and {broken} broken in most seeds"
             one = {"model": label, "target": names[target], "cards": cards}
             targets.append(one | {"counts": f"{counts}; {counted(len(cards), 'item')} here"})
-    images = [image for item in exhibits.items for image in item.pictures]
+    images = [image for item in exhibits.items for image in item.thumbnails]
     notes = [clean(note) for note in exhibits.notes]
     return {"targets": targets, "notes": notes, "images": images} if targets else None
