@@ -46,9 +46,9 @@ def test_the_mixture_is_printed_on_80_columns_and_a_study_file_takes_it(select, 
         assert left.source in text
     for choice in found.choices:
         cell = analysis.models[found.model].pgf[choice.source][target]
-        (line,) = re.findall(rf"^  {choice.source} .*(?:\n    .*)*", text, re.M)
-        assert f"{cell.mean:.2f} PGF" in " ".join(line.replace("−", "-").split())
-        (seen,) = re.findall(r"% +\d+ +([+−][\d.]+) points", line)
+        row, evidence = re.findall(rf"^  {choice.source} .*(?:\n    .*)*", text, re.M)
+        assert f"{cell.mean:.2f} PGF" in " ".join(evidence.replace("−", "-").split())
+        (seen,) = re.findall(r"% +\d+ +([+−][\d.]+) points", row)
         assert float(seen.replace("−", "-")) == pytest.approx(100 * choice.expected, abs=0.51)
     # The printed lines, in a study on the suite of the same tasks, give each its items.
     lines = text.partition("models and suite:\n")[2]
