@@ -65,7 +65,7 @@ models: {glimpse-m: glimpse-m}
 suite: glimpse
 seeds: 2
 recipe: {items: 320, epochs: 2}
-evaluation: {items: 200}
+evaluation: {items: 180}
 controls: [format-only, reordered]
 """
 """The study of `transferscope demo`."""
