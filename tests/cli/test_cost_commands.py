@@ -227,6 +227,16 @@ def test_a_plan_is_for_as_many_processes_as_run_would_use(plan, monkeypatch):
     assert "processes" not in shown
 
 
+def test_a_forward_holds_the_items_there_are_with_their_rotated_options(plan):
+    text = TEXT.replace("MODEL", "glimpse-s").replace("[Relative_Depth, Jigsaw]", "[Counting]")
+    found = []
+    for how in ("items: 5", "items: 10", "items: 5, choice_order: circular", "items: 300"):
+        words = (text.replace("items: 5", how), "--no-calibration", "--json")
+        found.append(json.loads(plan(*words)[1])["models"]["s"]["scoring_bytes"])
+    one = found[0] // 5
+    assert found == [5 * one, 10 * one, 4 * 5 * one, 64 * one]  # at most a batch of 64
+
+
 def test_without_a_calibration_there_are_no_times(plan, monkeypatch):
     monkeypatch.setattr(profiling, "calibrate", None)  # would fail if called
     record = json.loads(plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration", "--json")[1])

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from functools import partial
 
 import polars as pl
@@ -10,7 +9,6 @@ import pytest
 from messages import raises
 from ray_engine import tables
 
-from transferscope import cli
 from transferscope import store as results
 from transferscope.errors import StudyError
 from transferscope.execution import local
@@ -47,20 +45,6 @@ def out(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command; returns its exit code and what it printed."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["transferscope", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out + printed.err
-
-    return call
-
-
 def test_models_are_trained_one_at_a_time_and_kept_as_what_changed(out):
     assert [len(line["runs"]) for line in events(out, "train")] == [1, 1]
     assert {line["layers"] for line in events(out, "train")} == {"every weight"}
@@ -88,8 +72,8 @@ def test_two_processes_make_the_same_bytes(out, tmp_path):
     assert tables(tmp_path / "two") == tables(out)
 
 
-def test_an_exported_model_is_brought_to_a_study_and_answers_as_there(out, command, tmp_path):
-    code, shown = command("export-adapter", out, "s", "Counting", 0, "--out", tmp_path / "whole")
+def test_an_exported_model_is_brought_to_a_study_and_answers_as_there(out, run, tmp_path):
+    code, shown, _ = run("export-adapter", out, "s", "Counting", 0, "--out", tmp_path / "whole")
     assert (code, shown) == (0, f"{tmp_path / 'whole'}: a whole model for `from_pretrained`\n")
     text = STUDY.replace("method: full, ", "").replace(", at: [0.5]", "").replace("full", "brought")
     text = text.replace(", Spatial_Relation]\ntargets", "]\ntargets")
@@ -105,23 +89,23 @@ def test_an_exported_model_is_brought_to_a_study_and_answers_as_there(out, comma
         assert one.to_list() == pytest.approx(other.to_list(), abs=1e-4)
 
 
-def test_a_whole_model_has_no_strength(out, command, tmp_path):
+def test_a_whole_model_has_no_strength(out, run, tmp_path):
     words = ("export-adapter", out, "s", "Counting", 0, "--strength", 0.5)
-    code, shown = command(*words, "--out", tmp_path / "whole")
-    assert (code, shown) == (
+    code, _, error = run(*words, "--out", tmp_path / "whole")
+    assert (code, error) == (
         2,
         "transferscope: --strength scales LoRA's alpha; Counting is a whole model\n",
     )
 
 
-def test_the_plan_names_the_path_the_memory_and_the_size_on_disk(command, tmp_path):
+def test_the_plan_names_the_path_the_memory_and_the_size_on_disk(run, tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY)
     words = ("plan", tmp_path / "study.yaml", "--out", tmp_path / "out", "--no-calibration")
-    code, shown = command(*words)
-    assert code == 0, shown
+    code, shown, error = run(*words)
+    assert code == 0, error
     assert "\n           2 models to train\n" in shown
     assert "  s: 1 of 1 models at a time, whole batches, activations kept; fits\n" in shown
-    record = json.loads(command(*words, "--json")[1])["models"]["s"]
+    record = json.loads(run(*words, "--json")[1])["models"]["s"]
     # Six float32 numbers for each weight: it, its gradient, two moments, and two in a step.
     assert record["adapters_bytes"] == 24 * record["parameters"]
     each, all_of_them = (f"{n * record['weights_bytes'] / 2**20:.3g} MiB" for n in (1, 4))

@@ -1,14 +1,12 @@
 """Snapshots and strengths of a real study: one training, one scoring, curves on the page."""
 
 import json
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 import transferscope as ts
-from transferscope import cli
 from transferscope.engine import load_engine
 from transferscope.engine.bases import load_study_base
 from transferscope.study.file import read_study
@@ -38,20 +36,6 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command; returns its exit code and what it printed."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["transferscope", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            sys.exit(cli.main())
-        printed = capsys.readouterr()
-        return stopped.value.code or 0, printed.out + printed.err
-
-    return call
-
-
 def files(folder: Path, part: str) -> dict[str, bytes]:
     """The files below a part of a results folder, by relative path."""
     return {
@@ -67,7 +51,7 @@ def test_finished_adapters_and_their_answers_are_the_same_to_the_last_byte(folde
         assert {name: ours[name] for name in plain} == plain
 
 
-def test_an_exported_adapter_answers_as_the_study_scored_it(folder, command, tmp_path):
+def test_an_exported_adapter_answers_as_the_study_scored_it(folder, run, tmp_path):
     study, engine = read_study(folder / "with.yaml"), load_engine()
     base, items = load_study_base(study, engine, "s", tmp_path), StudyItems(study)
     targets = study.targets or ()
@@ -75,10 +59,10 @@ def test_an_exported_adapter_answers_as_the_study_scored_it(folder, command, tmp
     tables = pl.concat(map(pl.read_parquet, (folder / "with").glob("controls/**/*.parquet")))
     for source, more in (("Counting", ("--strength", 0.5)), ("Counting @ 4", ())):
         name = "Counting x 0.5" if more else source
-        code, said = command(
+        code, _, error = run(
             *("export-adapter", folder / "with", "s", source, 0, "--out", tmp_path / name, *more)
         )
-        assert code == 0, said
+        assert code == 0, error
         config = json.loads((tmp_path / name / "adapter_config.json").read_text())
         assert config["lora_alpha"] == (16 if more else 32)
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
@@ -92,16 +76,16 @@ def test_an_exported_adapter_answers_as_the_study_scored_it(folder, command, tmp
             assert [list(found[k].logprobs) for _, k in order] == rows["logprobs"].to_list()
 
 
-def test_what_cannot_be_exported_is_refused(folder, command, tmp_path):
+def test_what_cannot_be_exported_is_refused(folder, run, tmp_path):
     words = ("export-adapter", folder / "with", "s")
-    code, said = command(*words, "Jigsaw", 0, "--out", tmp_path / "a")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "no adapter of s, Jigsaw, seed 0" in said
-    assert command(*words, "Counting", 0, "--out", tmp_path)[0] == 2
+    code, _, error = run(*words, "Jigsaw", 0, "--out", tmp_path / "a")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "no adapter of s, Jigsaw, seed 0" in error
+    assert run(*words, "Counting", 0, "--out", tmp_path)[0] == 2
     assert not any(tmp_path.iterdir())
 
 
-def test_steps_and_strengths_are_curves_on_the_page_and_a_table_in_the_summary(folder, command):
+def test_steps_and_strengths_are_curves_on_the_page_and_a_table_in_the_summary(folder, run):
     analysis = ts.load(folder / "with")
     assert isinstance(analysis, ts.Analysis)
     assert [(one.finetune, one.axis, one.steps) for one in analysis.trajectories] == [
@@ -118,7 +102,7 @@ def test_steps_and_strengths_are_curves_on_the_page_and_a_table_in_the_summary(f
     for words in ("steps 4 to 12", "strengths 0.5 to 1", "strength 0.5", "Lose over 10 points"):
         assert words in page
     assert "Lose over 10 points" not in (folder / "without" / "report.html").read_text()
-    code, said = command("analyze", folder / "with", "--out", folder / "again")
+    code, shown, _ = run("analyze", folder / "with", "--out", folder / "again")
     assert code == 0
     for row in ("step 4", "step 12", "strength 0.5", "strength 1"):
-        assert f"  {row} " in said
+        assert f"  {row} " in shown

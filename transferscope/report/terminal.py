@@ -134,7 +134,7 @@ def _sections(analysis: Analysis) -> Iterator[tuple[str, Iterable[RenderableType
     facts, measure = glance(analysis).rows, MEASURES[analysis.settings.measure]
     for column, (name, model) in enumerate(analysis.models.items(), 1):
         lines = (
-            (row[0][0].text.lower(), "; ".join(line.words for line in row[column])) for row in facts
+            (row[0][0].text.lower(), "\n".join(line.words for line in row[column])) for row in facts
         )
         seeds = counted(len(model.seeds), "seed")
         yield f"{name}: averages and extremes ({measure}, {seeds})", [tabulated(lines, first="dim")]

@@ -254,7 +254,7 @@ class CostEstimate:
             kept = shapes.num_layers * shapes.hidden_size * cost.BYTES[precision]
             training = training // shapes.num_layers + rows * longest * kept
         scored = max(self.work[task, "eval"].longest for task in self.plan.targets)
-        scored *= min(study.evaluation.batch_size, self.plan.eval_count)
+        scored *= min(study.evaluation.batch_size, round(sum(self._answers().values())))
         scoring = scored * cost.activation_bytes(shapes, precision, training=False)
         wanted = round(self._total(self._distinct(), "feature_bytes"))
         features, host = min(round(study.budget.memory * GIB), wanted), PROCESS
