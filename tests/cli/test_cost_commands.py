@@ -1,6 +1,7 @@
 """`transferscope plan` tells what a study costs, and `run` what it took."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from functools import cache
@@ -250,6 +251,12 @@ def test_a_model_too_slow_for_a_calibration_has_no_times_and_a_note(plan, monkey
     record = json.loads(plan(TEXT.replace("MODEL", "glimpse-s"), "--json")[1])
     (note,) = record["notes"]
     assert note.startswith("s: no times: training on a single item would take about")
+
+
+def test_the_first_product_of_a_process_adds_up_in_a_fixed_order(monkeypatch):
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    profiling.product_rate("float32")
+    assert os.environ["MKL_CBWR"] == "AUTO,STRICT"
 
 
 def test_an_unreachable_hub_leaves_the_counts_and_one_note(plan, monkeypatch):

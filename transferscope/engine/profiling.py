@@ -17,6 +17,7 @@ import torch
 
 from transferscope.engine import load_engine
 from transferscope.engine.bases import load_study_base
+from transferscope.engine.devices import fix_matmul_order
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.linears import not_adapted
 from transferscope.engine.processors import first_line
@@ -44,6 +45,7 @@ def this_device() -> Device:
 
 def product_rate(precision: str) -> float:
     """FLOPs per second of a matrix product on the device that bases are loaded onto."""
+    fix_matmul_order()  # it holds only if it comes before the first product
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows, side, dtype = 512, 1024, getattr(torch, precision)
     left, right = (torch.ones(n, side, dtype=dtype, device=device) for n in (rows, side))
