@@ -72,6 +72,19 @@ def test_two_processes_make_the_same_bytes(out, tmp_path):
     assert tables(tmp_path / "two") == tables(out)
 
 
+@pytest.mark.slow  # it starts Ray
+def test_workers_of_ray_make_the_same_bytes(out, run, tmp_path):
+    pytest.importorskip("ray", reason="needs the extra ray")
+    (tmp_path / "study.yaml").write_text(STUDY)
+    words = ("run", tmp_path / "study.yaml", "--executor", "ray", "--workers", 2)
+    code, _, error = run(*words, "--out", tmp_path / "out")
+    assert code == 0, error
+    assert {line["worker"] for line in events(tmp_path / "out", "train")} <= {"w1", "w2"}
+    assert tables(tmp_path / "out") == tables(out)
+    for kept in out.glob("adapters/**/*.safetensors"):
+        assert (tmp_path / "out" / kept.relative_to(out)).read_bytes() == kept.read_bytes()
+
+
 def test_an_exported_model_is_brought_to_a_study_and_answers_as_there(out, run, tmp_path):
     code, shown, _ = run("export-adapter", out, "s", "Counting", 0, "--out", tmp_path / "whole")
     assert (code, shown) == (0, f"{tmp_path / 'whole'}: a whole model for `from_pretrained`\n")

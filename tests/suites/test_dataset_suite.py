@@ -63,16 +63,20 @@ def only(suite: Any) -> Item:
 
 
 def sat(folder: Path) -> None:
-    for split in ("train", "test"):
+    kinds = {
+        "train": ("other", "action_sequence", "action_consequence"),
+        "test": ("ego_movement", "action_conseq"),
+    }
+    for split, names in kinds.items():
         rows = [
             {
                 "images": [struct((split, n, k)) for k in range(n + 1)],
                 "question": "Did the camera move left or right?",
-                "answers": ["left", "right"],
-                "question_type": ["ego_movement", "action_consequence"][n % 2],
+                "answers": ["right", "left"],
+                "question_type": name,
                 "correct_answer": "right",
             }
-            for n in range(2)
+            for n, name in enumerate(names)
         ]
         parquet(folder / "data" / f"{split}-00000-of-00001.parquet", rows)
 
@@ -87,7 +91,8 @@ def cv_bench(folder: Path) -> None:
             "question": "How many cats are in the image?",
             "choices": ["3", "2", "1", "0"],
             "answer": "(B)",
-            "prompt": "How many cats are in the image? Select ..",
+            "prompt": "How many cats are in the image? Select from the following choices.\n"
+            "(A) 3\n(B) 2\n(C) 1\n(D) 0",
         }
         parquet(folder / f"test_{kind}.parquet", [row])
         jsonl(folder / f"test_{kind}.jsonl", [{"idx": 1}])
@@ -189,7 +194,7 @@ def mmvp(folder: Path) -> None:
 
 
 SETS = {
-    "array/SAT-v2": (sat, ["ego_movement", "action_consequence"], ("left", "right")),
+    "array/SAT-v2": (sat, ["ego_movement", "action_conseq"], ("left", "right")),
     "nyu-visionx/CV-Bench": (cv_bench, ["Count", "Depth"], ("3", "2", "1", "0")),
     "FlagEval/EmbSpatial-Bench": (emb_spatial, ["close", "under"], ("a", "b", "c", "d")),
     "RunsenXu/MMSI-Bench": (
@@ -226,12 +231,15 @@ def test_a_preset_reads_its_data_set_from_a_local_copy(name: str, tmp_path: Path
     suite = open_suite("hub", hub=name, path=tmp_path)
     assert (suite.name, [task.name for task in suite.tasks]) == (name, tasks)
     first = suite.items(tasks[0], "eval")[0]
-    assert (first.choices, first.answer, first.truth) == (choices, 1, None)
+    assert (first.choices[first.answer], first.truth) == (choices[1], None)
+    shuffled = name == "array/SAT-v2"  # its first choice is always right
+    assert sorted(first.choices) == sorted(choices) if shuffled else first.choices == choices
     assert re.search(r"^[^(<:]+[?.]\n", first.prompt)
-    assert f"\n(B) {choices[1]}" in first.prompt
+    assert f"\n({'AB'[first.answer]}) {choices[1]}" in first.prompt
     assert all(image.pixels().shape == (10, 20, 3) for image in first.images)
     trained = suite.sources
-    assert trained == (tuple(tasks) if name in ("array/SAT-v2", "MLL-Lab/MindCube") else ())
+    others = {"array/SAT-v2": ("other", *tasks), "MLL-Lab/MindCube": tuple(tasks)}
+    assert trained == others.get(name, ())
     assert all(len(suite.items(task, "train")) == 1 for task in trained)
 
 
@@ -244,13 +252,25 @@ def test_presets_read_what_differs_from_row_to_row(tmp_path: Path) -> None:
         for name in SETS
         if (tmp_path / name).exists()
     }
-    moved = suites["array/SAT-v2"].items("action_consequence", "eval")[0]
+    moved = suites["array/SAT-v2"].items("action_conseq", "eval")[0]
     assert [image.content() for image in moved.images] == [png(("test", 1, k)) for k in range(2)]
     depth = suites["jasonzhango/SPAR-Bench"].items("depth_prediction_oc", "eval")[0]
     assert (depth.truth, depth.prompt) == (NumberAnswer(1.7), "How deep is it, in meters?")
     where = suites["jasonzhango/SPAR-Bench"].items("obj_spatial_relation_oo", "eval")[0]
     assert where.question == "Where is it?\nPick the option."
     assert [len(i.images) for i in suites["RunsenXu/MMSI-Bench"].items("MSR", "eval")] == [2]
+    assert suites["jasonzhango/SPAR-Bench"].notes == [
+        "jasonzhango/SPAR-Bench, eval: rows of these tasks are left out: view_change_infer (1)"
+    ]
+
+
+def test_a_question_of_cv_bench_is_the_benchmarks_prompt(tmp_path: Path) -> None:
+    cv_bench(tmp_path)
+    suite = open_suite("hub", hub="nyu-visionx/CV-Bench", path=tmp_path)
+    assert suite.items("Count", "eval")[0].prompt == (
+        "How many cats are in the image? Select from the following choices.\n"
+        "(A) 3\n(B) 2\n(C) 1\n(D) 0"
+    )
 
 
 # Each way to write an item
@@ -303,6 +323,8 @@ def test_several_columns_of_images_of_which_later_ones_may_be_empty(tmp_path: Pa
         "A: left, B: right",
         "(a) left (b) right",
         "Options: A) left B) right",
+        "Options: A: left, B: right, C: nan, D: nan",
+        ["left", "right", float("nan")],
     ],
 )
 def test_choices_are_a_list_a_struct_or_text(tmp_path: Path, choices: object) -> None:
@@ -331,6 +353,14 @@ def test_choices_in_several_columns(tmp_path: Path) -> None:
         ),
         ("Q\nChoices:\nA) x\nB) y\nC) z", "Q", ["x", "y", "z"]),
         ("Q Options: A: x, y, B: z, C: w", "Q", ["x, y", "z", "w"]),
+        ("Q\nOptions: A: x, B: y; C: z; D: w", "Q", ["x", "y", "z", "w"]),
+        ("Q\nA. x, \nB. y, \nC. z, w", "Q", ["x,", "y,", "z, w"]),
+        ("Q\nOptions: A: f(a), (a) of g, B: f, (b), C: nan", "Q", ["f(a), (a) of g", "f, (b)"]),
+        (
+            "Of the points (A), (B), (C): which?\nOptions: A: (A), B: (B), C: (C)",
+            "Of the points (A), (B), (C): which?",
+            ["(A)", "(B)", "(C)"],
+        ),
         ("Where is camera A. It moves", None, None),
         ("", None, None),
     ],
@@ -444,6 +474,27 @@ def test_prompt_id_and_group_may_have_columns_and_marks_of_images_go(tmp_path: P
     item = only(data(tmp_path, row, columns={"id": "n", "prompt": "text", "group": "scene"}))
     assert (item.id, item.prompt, item.group) == ("7", "Look: <image>\n?", "s1")
     assert only(data(tmp_path, row)).question == "In image 1?"
+    shown = {"choices": ["<image 1>", "<image 2>"], "answer": "B"}
+    assert only(data(tmp_path, ROW | shown)).choices == ("image 1", "image 2")
+
+
+def test_choices_are_shuffled_where_one_letter_is_always_right(tmp_path: Path) -> None:
+    rows = [ROW | {"choices": [f"{n}", "no", "yes"], "answer": "A"} for n in range(30)]
+    given = data(tmp_path, *rows)
+    first = given.items(tmp_path.name, "eval")
+    assert given.notes == [
+        f"{tmp_path}, eval: A is right in all 30 items of {tmp_path.name}, so that a letter "
+        "suffices; set suite.shuffle"
+    ]
+    shuffled, again = (data(tmp_path, *rows, shuffle=True) for _ in range(2))
+    items = shuffled.items(tmp_path.name, "eval")
+    assert shuffled.notes == []
+    assert {item.answer for item in items} == {0, 1, 2}
+    assert [i.digest() for i in again.items(tmp_path.name, "eval")] == [i.digest() for i in items]
+    for item, before in zip(items, first, strict=True):
+        assert sorted(item.choices) == sorted(before.choices)
+        assert item.choices[item.answer] == before.choices[before.answer]
+        assert f"\n({'ABC'[item.answer]}) {before.choices[0]}" in item.prompt
 
 
 def test_items_that_share_an_image_have_a_group(tmp_path: Path) -> None:
@@ -661,7 +712,7 @@ def test_only_the_files_that_are_read_come_from_the_hub(hub) -> None:
     assert downloaded == ["data/test-00000-of-00001.parquet"]
     suite.items("ego_movement", "eval")
     assert len(downloaded) == 1
-    assert suite.sources == ("ego_movement", "action_consequence")
+    assert suite.sources == ("other", "ego_movement", "action_conseq")
     assert downloaded[1:] == ["data/train-00000-of-00001.parquet"]
 
 

@@ -36,8 +36,8 @@ _LEAD = re.compile(r"\s*(?:options|choices|select from the following choices)\s*
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?", re.I)
 
 
-def in_text(text: str) -> tuple[str, list[str]] | None:
-    """A question without the lettered options that it ends with, and these; None without any."""
+def _lettered(text: str) -> Iterator[list[re.Match[str]]]:
+    """The marks of each run of letters in a text that may be its options, later ones first."""
     for marks in _MARKS:
         find = [rf"(?:^|(?<=[\s,;])){re.escape(mark)}\s*" for mark in marks]
         for first in reversed(list(re.finditer(find[0], text))):
@@ -46,22 +46,34 @@ def in_text(text: str) -> tuple[str, list[str]] | None:
                 more := re.compile(find[len(found)]).search(text, found[-1].end())
             ):
                 found.append(more)
-            if len(found) < 2:
-                continue
-            ends = [mark.start() for mark in found[1:]] + [len(text)]
-            own_lines = all(text[: mark.start()].endswith("\n") for mark in found[1:])
-            if own_lines and (line_end := text.find("\n", found[-1].end())) >= 0:
-                ends[-1] = line_end
-            choices = [
-                text[mark.end() : end].strip() for mark, end in zip(found, ends, strict=True)
-            ]
-            for comma in ",;":
-                if all(choice.endswith(comma) for choice in choices[:-1]):
-                    choices = [choice.removesuffix(comma).rstrip() for choice in choices]
-            rest = text[ends[-1] :].strip()
-            before = _LEAD.sub("", text[: first.start()]).rstrip()
-            return "\n".join(filter(None, (before, rest))), choices
-    return None
+            if len(found) > 1:
+                yield found
+
+
+def in_text(text: str) -> tuple[str, list[str]] | None:
+    """A question without the lettered options that it ends with, and these; None without any."""
+    runs = list(_lettered(text))
+    # The points of a figure may be lettered too, and options may contain letters.
+    led = (run for run in runs if _LEAD.search(text[: run[0].start()]))
+    if not (found := next(led, runs[0] if runs else None)):
+        return None
+    ends = [mark.start() for mark in found[1:]] + [len(text)]
+    own_lines = all(text[: mark.start()].endswith("\n") for mark in found[1:])
+    if own_lines and (line_end := text.find("\n", found[-1].end())) >= 0:
+        ends[-1] = line_end
+    choices = [text[mark.end() : end].strip() for mark, end in zip(found, ends, strict=True)]
+    if not own_lines and all(choice.endswith((",", ";")) for choice in choices[:-1]):
+        choices = [choice.rstrip(",; ") for choice in choices]
+    rest = text[ends[-1] :].strip()
+    before = _LEAD.sub("", text[: found[0].start()]).rstrip()
+    return "\n".join(filter(None, (before, rest))), _present(choices)
+
+
+def _present(choices: list[str]) -> list[str]:
+    """Choices without the missing ones at the end: empty, or as pandas writes them."""
+    while choices and choices[-1] in ("", "nan"):
+        choices.pop()
+    return choices
 
 
 def unlettered(choices: Sequence[str]) -> list[str]:
@@ -69,7 +81,8 @@ def unlettered(choices: Sequence[str]) -> list[str]:
     for marks in _MARKS:
         pairs = list(zip(choices, marks, strict=False))
         if all(choice.lstrip().startswith(mark) for choice, mark in pairs):
-            return [choice.lstrip().removeprefix(mark).strip() for choice, mark in pairs]
+            texts = [choice.lstrip().removeprefix(mark).strip() for choice, mark in pairs]
+            return texts if all(texts) else list(choices)
     return list(choices)
 
 
@@ -83,10 +96,7 @@ def choices_of(value: Any) -> list[str]:
         value = [value[key] for key in sorted(value, key=lambda key: (len(key), key))]
     if not isinstance(value, list):
         return []
-    texts = ["" if one is None else f"{one}".strip() for one in value]
-    while texts and not texts[-1]:  # fewer choices than columns
-        texts.pop()
-    return unlettered(texts)
+    return unlettered(_present(["" if one is None else f"{one}".strip() for one in value]))
 
 
 def right_option(value: Any, choices: Sequence[str], kind: AnswerKind) -> int:

@@ -7,6 +7,7 @@ when a split is read; pixels are decoded when they are needed.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from typing import Annotated, Any, Literal, get_args
 
+import numpy as np
 from pydantic import Field
 
 from transferscope.errors import DataError, StudyError
@@ -38,6 +40,7 @@ from transferscope.tasks import (
     grouped,
     with_choices,
 )
+from transferscope.tasks.choices import reordered
 from transferscope.tasks.images import EncodedImage
 from transferscope.tasks.open_answers import TextMeasure
 
@@ -46,7 +49,7 @@ Column = Literal[
 ]
 OPEN: tuple[OpenKind, ...] = get_args(OpenKind)
 _PLACEHOLDER = re.compile(r"<image>\s*|<(image \d+)>")
-"""Where a question refers to its images. Some models would read it as an image."""
+"""Where a text refers to its images. Some models would read it as an image."""
 
 
 @dataclass(eq=False)
@@ -72,8 +75,11 @@ class DataSet(HubSuite):
     """How right answers are written. `option`: as letter, choice or index from 0; others allow one
     of these only, or name the open answer of rows without choices. Null: the preset's, or
     `option`."""
-    select: list[str] | dict[str, str] | None = None
+    select: list[str] | dict[str, str | list[str]] | None = None
     """The values of the task column that are used, as patterns, also by the name of their task."""
+    shuffle: bool | None = None
+    """Offer each row's choices in a random order, the same in every study. Null: the preset's, or
+    false."""
     measure: TextMeasure | None = None
     """How a text is scored; `exact` for a number: without partial credit."""
     radius: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -85,7 +91,8 @@ class DataSet(HubSuite):
         preset = PRESETS.get(self.hub or "", {})
         usual = {"question": "question", "answer": "answer"}
         self.columns = usual | preset.get("columns", {}) | self.columns
-        for option in ("train", "eval", "answer", "select"):
+        self._known_select = self.select is None
+        for option in ("train", "eval", "answer", "select", "shuffle"):
             if getattr(self, option) is None:
                 setattr(self, option, preset.get(option))
         self.eval, self.answer = self.eval or "test", self.answer or "option"
@@ -148,11 +155,18 @@ class DataSet(HubSuite):
 
     def _names(self, split: Split) -> list[str]:
         """The tasks of a split, in the order of their first rows."""
-        rows = self._rows(split, "task" if "task" in self.columns else "question")
-        names = list(dict.fromkeys(name for row, _ in rows if (name := self._task(row))))
+        names, left_out = dict[str, None](), Counter[Any]()
+        for row, _ in self._rows(split, "task" if "task" in self.columns else "question"):
+            if name := self._task(row):
+                names[name] = None
+            elif name is None:
+                left_out[row.values.get(f"{self.columns['task']}")] += 1
         if not names:
             raise StudyError(f"{self.name}: the {split} split has no row of a selected task")
-        return names
+        if left_out and self._known_select:
+            tasks = ", ".join(f"{value} ({count})" for value, count in left_out.most_common(8))
+            self.note(f"{self.name}, {split}: rows of these tasks are left out: {tasks}")
+        return list(names)
 
     def _task(self, row: TableRow) -> str | None:
         """The name of a row's task, as files may be named; None if it is not selected."""
@@ -160,7 +174,8 @@ class DataSet(HubSuite):
         if column := self.columns.get("task"):
             value = f"{row.values.get(f'{column}') or ''}"
         if isinstance(self.select, dict):
-            names = (name for name, p in self.select.items() if fnmatchcase(value, p))
+            named = {name: [p] if isinstance(p, str) else p for name, p in self.select.items()}
+            names = (n for n, each in named.items() if any(fnmatchcase(value, p) for p in each))
             if (value := next(names, None)) is None:
                 return None
         elif self.select and not any(fnmatchcase(value, pattern) for pattern in self.select):
@@ -189,6 +204,13 @@ class DataSet(HubSuite):
             except ValueError as problem:
                 item = DataError(f"{row.where}: {problem}")
             found.setdefault(task, []).append(item)
+        for task, items in found.items():
+            right = [one.answer for one in items if isinstance(one, Item) and one.answer >= 0]
+            if len(right) >= 10 and len({*right}) == 1:
+                self.note(
+                    f"{self.name}, {split}: {LETTERS[right[0]]} is right in all {len(right)} items "
+                    f"of {task}, so that a letter suffices; set suite.shuffle"
+                )
         return found
 
     def _item(self, row: TableRow, table: Table, task: str, name: str) -> Item:
@@ -209,9 +231,9 @@ class DataSet(HubSuite):
         question, choices = text("question"), self._choices(row)
         if choices and self.columns["choices"] == self.columns["question"]:
             question = (in_text(question) or ("", []))[0]
-        question = _PLACEHOLDER.sub(lambda mark: mark[1] or "", question).strip()
+        question = _without_placeholders(question)
         answer, truth = self._answer(row, choices, images)
-        return Item(
+        item = Item(
             id=text("id", name),
             task=task,
             images=tuple(images),
@@ -222,6 +244,10 @@ class DataSet(HubSuite):
             truth=truth,
             group=text("group") if "group" in self.columns else None,
         )
+        if not self.shuffle:
+            return item
+        order = np.random.default_rng([*item.id.encode()]).permutation(len(choices))
+        return reordered(item, order.tolist())
 
     def _choices(self, row: TableRow) -> list[str]:
         """The row's choices; empty where the answer is open."""
@@ -229,7 +255,7 @@ class DataSet(HubSuite):
         value: Any = [row.values.get(column) for column in columns]
         value = value[0] if len(value) == 1 else value
         try:
-            choices = choices_of(value)
+            choices = [_without_placeholders(choice) for choice in choices_of(value)]
         except ValueError:
             raise Problem(columns[0], "choices", value) from None
         if not choices and self.answer in OPEN:
@@ -261,3 +287,7 @@ class DataSet(HubSuite):
             raise
         except ValueError as expected:
             raise Problem(column, expected, value) from None
+
+
+def _without_placeholders(text: str) -> str:
+    return _PLACEHOLDER.sub(lambda mark: mark[1] or "", text).strip()

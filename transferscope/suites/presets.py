@@ -18,9 +18,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "columns": _columns("images", "answers", "question_type", answer="correct_answer"),
         "train": "train",
         "answer": "choice",
+        "shuffle": True,  # its first choice is always right
+        # The two splits name two of the tasks differently.
+        "select": {
+            "ego_movement": ["ego_movement", "action_sequence"],
+            "action_conseq": ["action_conseq", "action_consequence"],
+            **{name: name for name in ("obj_movement", "goal_aim", "perspective", "other")},
+        },
     },
     "nyu-visionx/CV-Bench": {
-        "columns": _columns("image", "choices", "task", "idx"),
+        "columns": _columns("image", "choices", "task", "idx", prompt="prompt"),
         "eval": "test_*.parquet",
         "answer": "letter",
     },
