@@ -11,6 +11,7 @@ from analysis_factory import Shape, make
 
 from transferscope.analysis import Analysis
 from transferscope.analysis.verdict import beyond_noise
+from transferscope.plots.composition import render
 from transferscope.plots.gallery import gallery
 from transferscope.plots.heatmaps import STRONG, bound, heatmap, heatmaps
 from transferscope.plots.labels import labels
@@ -107,6 +108,7 @@ def test_cells_that_were_not_measured_are_hatched():
     assert sum(row["kind"] == "missing" for row in rows(spec)) == 13
     assert spec is not None
     assert "hatched: not measured" in json.dumps(spec["title"])
+    assert b">undefined<" not in render(spec, "svg")
 
 
 def test_where_no_accuracy_is_known_the_measure_is_shown():

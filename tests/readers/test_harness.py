@@ -508,6 +508,33 @@ def lmms(metric):
     )
 
 
+def scope(folder, rows):
+    """EvalScope's reviews, whose metadata name the image."""
+    return logs.lines(
+        folder / "yes.jsonl",
+        [
+            {
+                "index": n,
+                "sample_score": {
+                    "score": {"value": {"acc": 1.0}},
+                    "sample_metadata": {"image_id": one},
+                },
+            }
+            for n, one in enumerate(rows)
+        ],
+    )
+
+
+def inspect(folder, rows):
+    """A log of Inspect, whose metadata name the image."""
+    samples = [
+        {"id": n, "epoch": 1, "scores": {"match": {"value": "C"}}, "metadata": {"image_id": one}}
+        for n, one in enumerate(rows)
+    ]
+    log = {"status": "success", "eval": {"task": "yes", "run_id": "r"}, "samples": samples}
+    return logs.put(folder / "log.json", json.dumps(log))
+
+
 def kit(column, name="m_MME.tsv", index=str):
     """A table of VLMEvalKit with that column."""
 
@@ -535,6 +562,13 @@ def kit(column, name="m_MME.tsv", index=str):
         ),
         (lmms(lambda one: {"avg_accuracy": {"video_id": one}}), [7, "8", ""], ["7", "8", None]),
         (lmms(lambda one: {"doc": {"image_source": one}}), ["a", None, "a"], ["a", None, "a"]),
+        (
+            lmms(lambda one: {"aAcc": {"category": "VD", "set_id": "0", "figure_id": one}}),
+            ["1", "1", "2"],
+            ["VD/None/0/1", "VD/None/0/1", "VD/None/0/2"],
+        ),
+        (scope, ["a.jpg", "a.jpg", None], ["a.jpg", "a.jpg", None]),
+        (inspect, ["a.jpg", "a.jpg", None], ["a.jpg", "a.jpg", None]),
         (lmms(lambda one: {"pope_accuracy": {"question_id": one}}), [0, 0, 1], [None] * 3),
         (kit("image_path"), ["OCR/0.jpg", "OCR/0.jpg", None], ["OCR/0.jpg", "OCR/0.jpg", None]),
         (
@@ -556,6 +590,18 @@ def test_a_log_that_names_the_image_or_video_gives_groups(tmp_path, write, given
         write(tmp_path / run, given)
     rows = read_evaluations(two_runs(tmp_path), None).rows
     assert rows["group"].to_list() == expected * 2
+
+
+@pytest.mark.parametrize(("named", "given"), [({"image_source": "a"}, False), ({}, True)])
+def test_a_note_names_benchmarks_whose_items_share_images_unknown(tmp_path, named, given):
+    for run in ("base", "tuned"):
+        rows = [
+            {"doc_id": n, "target": "yes", "filtered_resps": ["Yes"], "doc_hash": "0", "doc": named}
+            for n in range(3)
+        ]
+        logs.lines(tmp_path / run / "samples_pope_adv.jsonl", rows)
+    found = " ".join(read_results(two_runs(tmp_path)).attrs["notes"])
+    assert ("'pope_adv': several items are about one image, which no file names" in found) == given
 
 
 # Averages alone

@@ -36,6 +36,13 @@ def notes(found, words):
     return [note for note in found.notes if words in note]
 
 
+def test_a_task_that_is_named_as_the_mean_is_refused(tmp_path):
+    for name, replies in (("base", BASE), ("tuned", TUNED)):
+        lmms_blink(tmp_path / name, replies, GOLD, task="mean", name="samples_mean.jsonl")
+    with raises(DataError):
+        ts.compare(tmp_path / "base", [tmp_path / "tuned"])
+
+
 # Reruns and parts
 
 
@@ -338,6 +345,11 @@ def test_a_name_that_only_sounds_like_a_task_is_no_misspelling():
         assert "did you mean" not in unknown_tasks([name], [])[0]
     for name in ("Jigsaws", "relative depht", "art style"):
         assert "did you mean" in unknown_tasks([name], [])[0]
+
+
+def test_an_open_form_is_no_misspelling_of_the_task_with_choices():
+    assert "did you mean" not in unknown_tasks(["Visual_Similarity_open"], [])[0]
+    assert "mean 'Counting_open'?" in unknown_tasks(["counting open"], [])[0]
 
 
 def test_a_target_without_a_number_of_items_has_no_interval_beside_one_that_has(tmp_path):

@@ -205,6 +205,7 @@ def test_yes_and_no_are_options():
     (file,) = (WRONG / "pope" / "b").iterdir()
     marks = [json.loads(line)["pope_accuracy"]["score"] for line in file.read_text().splitlines()]
     assert cells(found) == {"pope": pytest.approx(sum(marks) / len(marks))}
+    assert any("several items are about one image" in note for note in found.notes)
 
 
 # Stray files

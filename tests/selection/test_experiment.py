@@ -152,6 +152,10 @@ def test_seeds_that_judge_are_counted_from_the_studys_own():
             "sources: [Counting, Jigsaw, Relative_Reflectance, Spatial_Relation]",
             "sources: [Counting]",
         ),
+        (
+            "sources: [Counting, Jigsaw, Relative_Reflectance, Spatial_Relation]",
+            "sources: [Counting, Counting_open]",
+        ),
     ],
 )
 def test_what_is_no_experiment_is_refused_in_one_line(old, new):
@@ -177,6 +181,14 @@ def test_random_mixtures_have_the_informed_ones_size_and_shares_and_never_its_so
         assert len(its) == 2
         assert its[0] != its[1]
     assert found == contenders(study, "Counting", chosen)["random"]
+
+
+def test_the_open_form_of_a_target_is_no_other_source():
+    study = study_of()
+    study = study.model_copy(update={"sources": (*(study.sources or ()), "Counting_open")})
+    for target in ("Counting", "Counting_open"):
+        (shares,) = contenders(study, target, {"Jigsaw": 1.0})["all"].mixtures.values()
+        assert list(shares) == ["Jigsaw", "Relative_Reflectance", "Spatial_Relation"]
 
 
 def test_ways_that_coincide_or_do_not_exist_are_said_so():

@@ -146,6 +146,18 @@ def test_what_two_published_seeds_choose_does_as_expected_in_the_others(publishe
     assert np.mean(np.array(gained) > 0) > 0.9
 
 
+def test_neither_form_of_the_target_is_a_source():
+    tasks = ("Counting", "Counting_open", "Jigsaw")
+    made = study(
+        {"Counting": [0.3] * 3, "Counting_open": [0.4] * 3, "Jigsaw": [0.2] * 3}, tasks=tasks
+    )
+    for target in ("Counting", "Counting_open"):
+        found = mixture(made, target)
+        assert sources(found) == ["Jigsaw"]
+        assert found.left_out == []
+    assert sources(mixture(made, "Jigsaw")) == ["Counting_open"]
+
+
 # Items.
 
 

@@ -169,6 +169,21 @@ def test_the_required_parts_are_checked_too(old, new):
     assert str(caught.value).startswith("study.yaml:")
 
 
+@pytest.mark.parametrize(("task", "field"), [("Mean", "targets"), ("none", "sources")])
+def test_a_task_cannot_have_the_name_of_a_mean_or_of_the_base(tmp_path, task, field):
+    """Results with such a name are refused, so training for them would be lost."""
+    for name in (task, "Dogs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").touch()
+    tasks = [{"name": task}, {"name": "Dogs"}]
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"name": "cats", "tasks": tasks}))
+    text = LEAST.replace("suite: glimpse", f"suite: {tmp_path}")
+    with raises(StudyError):
+        parse_study(text, "study.yaml")
+    others = f"{field}: [Dogs]\n"
+    assert getattr(parse_study(text + others, "study.yaml"), field) == ("Dogs",)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with raises(StudyError):
         read_study(tmp_path / "none.yaml")

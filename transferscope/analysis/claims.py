@@ -64,6 +64,15 @@ class _Study:
         self.itself = same_task(mu["source"].values.tolist(), mu["target"].values.tolist())
         self.models: tuple[str, ...] = tuple(mu["model"].values.tolist())
         self.values = cache(self._values)
+        known = self.mu.notnull().any(("seed", "target"))
+        self._lacking = (known.any("model") & ~known).any("source").values
+
+    def gap(self, *models: str) -> str:
+        """A model that lacks a source of another, as of a study that was stopped: its averages are
+        over other sources."""
+        lacking = np.array(self.models)[self._lacking].tolist()
+        found = [model for model in lacking if model in models]
+        return f"needs effects of every source in {found[0]}" if found else ""
 
     def _values(
         self, quantity: Quantity, sign: Sign, choice: Variant
@@ -132,7 +141,7 @@ def decide_claims(mu: xr.DataArray, effects: dict[str, ModelEffects]) -> list[Cl
 def _decide(finding: Finding, study: _Study) -> Claim:
     paper = Variant(include_self=finding.include_self)
     panel = study.panel(finding, paper)
-    gap = finding.missing(panel)
+    gap = finding.missing(panel) or study.gap(*study.models)
     if finding.test and study.mu.sizes["seed"] < 2:
         gap = gap or "needs more than one seed"
     if gap:
@@ -166,6 +175,8 @@ def _decide_clique(finding: CliqueFinding, study: _Study) -> Claim:
     given = len({*study.mu["source"].values} & {*study.mu["target"].values})
     if given < PAPERS_TASKS:  # fewer tasks have smaller cliques
         return _claim(finding, f"needs {PAPERS_TASKS} tasks, and {given} given")
+    if gap := study.gap(model):
+        return _claim(finding, gap)
     found = graph.cliques(study.mu.sel(model=[model]), sign=finding.sign)[model]
 
     def sizes(choice: Variant) -> list[int]:

@@ -48,6 +48,8 @@ def trajectories(
         for finetune, sources in finetunes.items():
             ordered = dict(sorted(sources.items()))
             courses = {t: _course(one, cells[model], ordered, t) for t in one.targets}
+            if not np.isfinite([course.effects for course in courses.values()]).any():
+                continue  # another model has it
             steps = list(ordered), list(ordered.values())
             found.append(Trajectory(model, finetune, *steps, courses, axis))
     return found

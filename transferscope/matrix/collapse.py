@@ -226,12 +226,12 @@ def behavior(one: xr.Dataset) -> Behaviour | None:
     ]
     used = [np.flatnonzero(row).max(initial=0) + 1 for row in np.add.reduce(counts)]
     right = zip(one["target"].values.tolist(), counts[0].values, used, strict=True)
-    controlled = "control_letter_count" in one
+    controls = _answers(one, "control_", "control", used) if "control_letter_count" in one else {}
     return Behaviour(
         right={name: _shares(row, options) for name, row, options in right},
         base=_answers(one.expand_dims("it"), "base_", "it", used)[""],
         sources=_answers(one, "", "source", used),
-        controls=_answers(one, "control_", "control", used) if controlled else {},
+        controls={name: row for name, row in controls.items() if row},  # some may lack a model
     )
 
 

@@ -95,7 +95,7 @@ def with_states(dataset: xr.Dataset, predictions: pl.DataFrame, states: pl.DataF
     The latter is `attrs["states"]`, at ceiling 1; arguments as for `with_controls`.
     """
     rows = _with_base(predictions, _of_matrix(dataset, states))
-    return dataset.assign_attrs(states=from_predictions(rows))
+    return dataset.assign_attrs(states=from_predictions(rows, same_tasks=False))
 
 
 def effects(matrix: xr.Dataset, name: str) -> xr.DataArray:

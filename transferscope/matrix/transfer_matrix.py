@@ -271,6 +271,7 @@ def unknown_tasks(sources: Sequence[str], targets: Sequence[str]) -> list[str]:
         f"for {name!r} did you mean {plain[near[0]]!r}?"
         for name in unknown[:50]  # names are untrusted and the comparison is slow
         if (near := get_close_matches(letters(name), plain, n=1, cutoff=0.85))
+        and near[0].endswith("open") == letters(name).endswith("open")  # another form of the task
     ]
     near = f"; {'; '.join(hints[:5])}" if hints else ""
     return [f"in no known suite, so level and granularity are unknown: {some(unknown)}{near}"]

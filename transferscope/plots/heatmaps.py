@@ -258,7 +258,7 @@ def _layers(side: int, legend: vl.Spec | None, measure: str) -> list[vl.Spec]:
     blank = vl.part(tooltip=tips[:3], color=theme.SHADE, cornerRadius=corners)
     hatch = vl.part(shape=HATCH, size=(side * 0.7) ** 2, color=theme.RULE, filled=False)
     # A cell too small for a number has a minus for a harm beyond noise: colors may look alike.
-    few = "datum.kind === 'clear' && datum.value < 0" if many else ""
+    few = "datum.kind === 'clear' && datum.value < 0" if many else there
     label = {"value": "−"} if many else "label:N"
     corner = vl.part(shape=CORNER, size=(side * 0.9) ** 2, filled=True, fill=theme.INK)
     return [

@@ -13,6 +13,7 @@ import hashlib
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from transferscope.readers.files import Kind, ReadInput, is_mapping, joined, rea
 from transferscope.readers.formats import read_table, rename_model
 from transferscope.readers.gold import gold_notes, record_notes
 from transferscope.readers.spelling import check_name, check_spelling
+from transferscope.readers.unfinished import unfinished_notes
 from transferscope.store import (
     ANALYSIS,
     STUDY,
@@ -214,21 +216,27 @@ def _read_folder(name: str | None, path: Path, label: str) -> ReadInput:
     if controls is not None:
         if controls["source"].is_null().any():
             raise DataError(f"{label}: a table of controls with rows of the base; keep those apart")
-        # An interrupted study may hold controls of models without results.
-        controls = controls.filter(pl.col("model").is_in(rows["model"].unique().to_list()))
         controls, states = _states(rows, controls, records)
         if rows["source"].is_null().all():  # mixtures without a source beside them are sources
             known = pl.col("source").is_in([*PLACEBOS, REORDERED])
             rows = pl.concat([rows, controls.filter(~known)], how="diagonal")
             controls = controls.filter(known)
+    # A study that was stopped may have nothing but the base, or controls, of a model.
+    models = rows.drop_nulls("source")["model"].unique().to_list()
+    tuned = pl.col("model").is_in(models)
+    rows, study = rows.filter(tuned), read_beside(path, STUDY)
+    notes = unfinished_notes(study, records, models) if study and records else ()
+    if controls is not None:
+        controls = controls.filter(tuned)
+        states = states if states is None else states.filter(tuned)
         controls = None if controls.is_empty() else rename_model(controls, name, label)
         states = states if states is None else rename_model(states, name, label)
     rows = rename_model(rows, name, label)
     check_spelling(rows.drop("row"), label)
     return ReadInput(
-        *(rows, label, whole.hexdigest(), (), records, controls, states),
+        *(rows, label, whole.hexdigest(), notes, records, controls, states),
         checks=check_rows(rows),
-        study=read_beside(path, STUDY),
+        study=study,
     )
 
 
@@ -281,21 +289,22 @@ def _matrix(tables: Sequence[ReadInput]) -> xr.Dataset:
     build: dict[Kind, Callable[[pl.DataFrame], xr.Dataset]] = {
         "pgf table": lambda rows: with_counts(from_pgf(rows)),
         "accuracy table": from_accuracy,
-        "predictions": from_predictions,
+        "predictions": partial(from_predictions, same_tasks=False),
     }
+    tasks: dict[str, tuple[set[str], set[str]]] = {}
+    for table in tables:
+        # Models of one study have the same tasks; those that one still lacks are unknown.
+        parts = [table.rows] if table.records else table.rows.partition_by("model")
+        for part in parts:
+            both = set(part["source"].drop_nulls()), set(part["target"])
+            tasks |= dict.fromkeys(part["model"].unique(maintain_order=True), both)
+    check_same_tasks(tasks)
     of_kind: dict[Kind, list[pl.DataFrame]] = {}
     for table in tables:
         of_kind.setdefault(table.kind, []).append(table.rows.drop("row"))
     parts = [build[kind](pl.concat(rows, how="diagonal")) for kind, rows in of_kind.items()]
     if len(parts) == 1:
         return parts[0]
-    check_same_tasks(
-        {
-            model: (set(part["source"].values.tolist()), set(part["target"].values.tolist()))
-            for part in parts
-            for model in part["model"].values.tolist()
-        }
-    )
     order = {name: parts[0][name].values for name in ("source", "target")}
     order["seed"] = np.array(list(dict.fromkeys(s for part in parts for s in part["seed"].values)))
     blank: dict[Hashable, np.generic] = {

@@ -20,6 +20,7 @@ import polars as pl
 
 from transferscope.analysis.compared_runs import RunName, compare_runs
 from transferscope.analysis.comparison import Comparison
+from transferscope.analysis.verdict import MEAN
 from transferscope.errors import DataError
 from transferscope.readers import PathLike, read_inputs
 from transferscope.readers.checks import check_runs
@@ -89,6 +90,8 @@ def compare(
     targets = [t for t in base_accuracy if any(t in run.cells for run in found)]
     if not targets:
         raise DataError("no task is evaluated in both the base and a run")
+    if MEAN in targets:
+        raise DataError(f"a task is named {MEAN!r}, as the mean over tasks is; rename it")
     conditions = gate(found, limits_of(protect, gain, targets), targets)
     notes = (_with_names(note, names, evaluated) for note in evaluated.notes)
     return Comparison(

@@ -11,8 +11,8 @@ import polars as pl
 
 from transferscope.errors import DataError
 from transferscope.predictions import refuse, some, text_column
-from transferscope.readers.spelling import BASES, MEANS
 from transferscope.tasks.checkpoints import Checkpoint, checkpoint
+from transferscope.tasks.naming import BASES, MEANS
 
 DEFAULT_SEED = "0"
 """The seed of finetunes in a table without seeds."""

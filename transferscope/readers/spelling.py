@@ -13,11 +13,8 @@ import unicodedata
 import polars as pl
 
 from transferscope.errors import DataError
+from transferscope.tasks.naming import BASES, MEANS
 
-BASES = {"base", "baseline", "none", "null", "nan", "na", "n/a", "-", "--"}
-"""How people write "no source", in lower case."""
-MEANS = {"average", "avg", "mean", "overall"}
-"""What people call a mean over the targets, in lower case."""
 LONGEST_NAME = 200
 
 

@@ -38,6 +38,7 @@ from transferscope.selection.mixture_record import (
 from transferscope.selection.wording import points, signed
 from transferscope.study import apportioned
 from transferscope.study.file import nearest
+from transferscope.suites import multiple_choice
 from transferscope.tasks.checkpoints import checkpoint
 from transferscope.tasks.untrusted import shown
 
@@ -157,8 +158,8 @@ def _effects(request: Request) -> list[SourceEffect]:
     """Every source's effect on the target, and why it is not chosen."""
     found: list[SourceEffect] = []
     for source, row in request.matrix.pgf.items():
-        if checkpoint(source).task == request.target:
-            continue
+        if multiple_choice(checkpoint(source).task) == multiple_choice(request.target):
+            continue  # the target's own items, if with answers of another form
         gain = request.gains[source][request.target]
         expected = gain.expected if request.rule == "default" else row[request.target].change
         each = SourceEffect(source, row[request.target], gain, expected)

@@ -28,6 +28,7 @@ from transferscope.selection.wording import experiment_verdict
 from transferscope.stats import Effect, TargetEffects, over_targets, paired_effects
 from transferscope.study import Selection, Study
 from transferscope.study.plan import derived_seed
+from transferscope.suites import multiple_choice
 
 RIVALS: list[Strategy] = [name for name in STRATEGIES if name != "informed"]
 Contenders = dict[Strategy, "Contender"]
@@ -78,7 +79,8 @@ def contenders(
 
 
 def _equal_shares(study: Study, target: str) -> dict[str, float]:
-    rest = [name for name in study.sources or () if name != target]
+    own = multiple_choice(target)
+    rest = [name for name in study.sources or () if multiple_choice(name) != own]
     return {name: 1 / len(rest) for name in rest}
 
 

@@ -32,10 +32,11 @@ from transferscope.study import (
     apportioned,
 )
 from transferscope.study.controls import CONTROLS
-from transferscope.suites import SUITES, open_suite, path_options, suite_class
+from transferscope.suites import SUITES, multiple_choice, open_suite, path_options, suite_class
 from transferscope.suites.hub import cached
 from transferscope.tasks import Suite
 from transferscope.tasks.checkpoints import task_of
+from transferscope.tasks.naming import BASES, MEANS
 from transferscope.tasks.untrusted import load_yaml
 
 EXTERNAL_FILES = ("adapter_config.json", "config.json")
@@ -283,6 +284,12 @@ def _with_tasks(study: Study, suite: Suite) -> Study:
             raise StudyError(f"{field}: must name at least one task, and no task twice")
         wanted = default if names is None else names
         chosen[field] = tuple(name for name in known if name in wanted)
+    for field, words in (("sources", BASES), ("targets", MEANS)):
+        if taken := [name for name in chosen[field] if name.lower() in words]:
+            means = "the base" if field == "sources" else "a mean over the targets"
+            raise StudyError(
+                f"{field}: {taken[0]!r} stands for {means} in results; rename the task"
+            )
     chosen["selection"] = _selection(study, chosen["sources"], chosen["targets"])
     if isinstance(study.ceilings, dict):
         for name in study.ceilings:
@@ -302,7 +309,7 @@ def _selection(study: Study, sources: Sequence[str], targets: Sequence[str]) -> 
         if name not in targets:
             hint = nearest(name, targets)
             raise StudyError(f"selection.targets: {name!r} is no target of the study{hint}")
-        if not set(sources) - {name}:
+        if {multiple_choice(source) for source in sources} <= {multiple_choice(name)}:
             raise StudyError(f"selection.targets: {name}: the study has no other source to mix")
     for seed in chosen.seeds:
         if seed in study.seeds or chosen.seeds.count(seed) > 1:

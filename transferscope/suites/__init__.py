@@ -27,6 +27,12 @@ for _suite in SUITES.values():
         KNOWN_TASKS.setdefault(_task.name, _task)
 
 
+def multiple_choice(task: str) -> str:
+    """The multiple-choice task of an open form; any other task itself."""
+    known = KNOWN_TASKS.get(task)
+    return known.twin if known and known.twin else task
+
+
 def suite_class(name: str) -> type[Suite]:
     """The class of a suite's name, or of a folder with `suite.yaml`.
 

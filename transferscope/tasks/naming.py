@@ -4,6 +4,11 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
+BASES = {"base", "baseline", "none", "null", "nan", "na", "n/a", "-", "--"}
+"""How people write "no source", in lower case."""
+MEANS = {"average", "avg", "mean", "overall"}
+"""What people call a mean over the targets, in lower case."""
+
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The message on an unknown name: the nearest known one, and all of them."""

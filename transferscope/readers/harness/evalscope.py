@@ -74,6 +74,7 @@ def _review(file: ForeignFile, row: int, values: dict[str, Any], target: str) ->
         parsed=raw.text(parsed) or None,
         score=found[1] if found else None,
         prompt=prompt or None,
+        group=terms.group_of(raw.object(values, "sample_score", "sample_metadata")),
     )
 
 

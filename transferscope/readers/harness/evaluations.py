@@ -32,6 +32,8 @@ from transferscope.tasks.checkpoints import Checkpoint, checkpoint
 NEAR = 0.01
 """Distance from a whole number, in items, up to which an average is a count of right answers."""
 _KEYS = ("model", "source", "seed", "target")
+_SHARED = ("pope", "hallusion", "mme")
+"""How the names of benchmarks begin that ask several yes-no questions about an image."""
 _JUDGED = ("choice", "answer", "correct", "unreadable", "score", "read_by")
 
 
@@ -165,6 +167,14 @@ def _rows(logs: Mapping[RunKey, RunLog], first: Reader) -> tuple[pl.DataFrame, l
         named = pl.col("group").drop_nulls().first()
         table = table.with_columns(group=named.over("target", "item"))
         table = table.select(*(name for name in COLUMNS if name in table.columns), "row")
+    # Without a group and with a number of items, which are then taken as independent.
+    lone = table.filter(pl.col("group").is_null() if items else pl.col("total").is_not_null())
+    alike = [t for t in lone["target"].unique(maintain_order=True) if t.lower().startswith(_SHARED)]
+    if alike:
+        mixed.append(
+            f"{some(alike)}: several items are about one image, which no file names, so intervals "
+            f"are too narrow; a table of your own can name it in a column `group`"
+        )
     return table, [*notes, *mixed]
 
 

@@ -107,6 +107,7 @@ def _sample(target: str, row: int, sample: Mapping[str, Any], scorer: str | None
         parsed=raw.text(scored, "answer") or None,
         score=score,
         prompt=raw.string(sample, "input"),
+        group=terms.group_of(raw.object(sample, "metadata")),
     )
 
 

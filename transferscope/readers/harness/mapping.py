@@ -23,9 +23,10 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from transferscope.errors import DataError
 from transferscope.predictions import some
 from transferscope.readers.harness.merging import RunPath
-from transferscope.readers.spelling import BASES, LONGEST_NAME, check_name
+from transferscope.readers.spelling import LONGEST_NAME, check_name
 from transferscope.study.file import nearest
 from transferscope.tasks.checkpoints import step_of
+from transferscope.tasks.naming import BASES
 from transferscope.tasks.untrusted import load_yaml, shown
 
 MOST_MATCHES = 1_000

@@ -43,6 +43,8 @@ _LETTER = re.compile(r"\s*\(?([A-J])[).:]*\s*")
 _OPTION = re.compile(r"^[ \t]*\(?([A-J])[).:][ \t]*(.*?)[ \t]*$", re.M)
 _SHOWN = ("image_path", "image_source", "image_id", "video", "video_id", "video_name")
 """Keys under which benchmarks name what a question is about, in this order."""
+_FIGURE = ("category", "subcategory", "set_id", "figure_id")
+"""What names a figure of HallusionBench, whose sets are numbered anew in each subcategory."""
 _LOCAL = re.compile(r"(?:^|(?<=['\"]))/[^'\"]*?/images/")
 """The folder of one machine in which VLMEvalKit keeps images, once or before each of a list."""
 _LONGEST = 20_000  # characters searched of an option list and of a prompt's end
@@ -107,6 +109,8 @@ def group_of(record: Mapping[str, Any]) -> str | None:
     """The image, video or scene that a question's record names; None if it names none."""
     if scene := record.get("scene_name"):  # VSI-Bench's, unique within a source of videos
         return f"{record.get('dataset')}/{scene}"
+    if record.get("figure_id") is not None:
+        return "/".join(str(record.get(name)) for name in _FIGURE)
     for name in _SHOWN:
         value = record.get(name)
         if isinstance(value, str | int) and (text := str(value).strip()):
