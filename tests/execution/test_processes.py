@@ -7,8 +7,10 @@ from ray_engine import RUNS, Faulty, a_study, by_this_process, tables
 
 from transferscope.execution import local
 from transferscope.execution.runner import run_study
+from transferscope.store import DIGESTS, read_json
 from transferscope.study.file import parse_study
-from transferscope.study.plan import plan_study
+from transferscope.study.items import StudyItems
+from transferscope.study.plan import Plan, plan_study
 
 REAL = """\
 name: two
@@ -43,6 +45,18 @@ def test_two_processes_make_the_tables_of_one_and_are_replaced_when_killed(tmp_p
     assert sum("the worker went away" in event.note for event in events) == 2
     assert {"p1", "p2"} <= {event.worker for event in events}
     assert tables(tmp_path / "out") == by_this_process(study, tmp_path)
+
+
+def test_only_the_processes_draw_items(tmp_path, monkeypatch):
+    study, faulty = a_study(tmp_path), engine(tmp_path)
+    one_process = by_this_process(study, tmp_path)
+    with monkeypatch.context() as patch:
+        for owner, draws in ((StudyItems, "eval_items"), (Plan, "training_set")):
+            patch.setattr(owner, draws, None)  # here, not in a process that is started
+        in_two(study, tmp_path, faulty.load)
+    assert tables(tmp_path / "out") == one_process
+    kept = [read_json(tmp_path / name / DIGESTS) for name in ("out", "local")]
+    assert kept[0] == kept[1] != {}
 
 
 def test_a_finished_study_is_finished_at_once(tmp_path):

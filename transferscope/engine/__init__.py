@@ -126,12 +126,8 @@ def load_engine() -> Engine:
         MissingExtra: torch, transformers or peft is not installed.
     """
     check_installed()
-    from transformers.utils import logging
-
     from transferscope.engine import adapter, base_model, checkpoint, peft_training, score
 
-    logging.set_verbosity_error()  # transformers' bars and warnings would break up our progress
-    logging.disable_progress_bar()
     found = SimpleNamespace(
         load_base=base_model.load_base,
         check_training=peft_training.check_recipe,

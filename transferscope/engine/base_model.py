@@ -10,7 +10,8 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from torch import nn
 from transferscope.engine import processors
 from transferscope.engine.devices import fix_matmul_order, spread_layers
 from transferscope.engine.families import family_of
+from transferscope.engine.glimpse.shipped import WEIGHTS
 from transferscope.engine.glimpse.shipped import folder as embedded_folder
+from transferscope.engine.glimpse.small_model import SmallModel, SmallProcessor
 from transferscope.engine.linears import language_linears
 from transferscope.engine.processors import first_line
 from transferscope.engine.records import CacheLimits, Precision, Quantization
@@ -63,6 +66,15 @@ class Base:
         self.model.requires_grad_(False).eval()
         if self.max_pixels is not None:
             processors.limit_pixels(self.model.config, self.processor, self.max_pixels)
+
+    @cached_property
+    def complete(self) -> "Base":
+        """This base with transformers' model and processor, which an embedded one has only here."""
+        if not isinstance(self.model, SmallModel):
+            return self
+        model, _ = load_model(self.model.folder, self.dtype, [self.device])
+        processor = processors.load_processor(self.model.folder)
+        return replace(self, model=model, processor=processor, paths={})
 
     def cache_name(self, path: str) -> str:
         """A folder name for a forward path's vision features: everything that they depend on."""
@@ -128,17 +140,23 @@ def load_base(
         if gpus > torch.cuda.device_count():
             raise StudyError(f"gpus: must be at most {torch.cuda.device_count()}, got {gpus}")
         devices = [torch.device("cuda", index) for index in range(gpus)]
+    dtype = getattr(torch, precision)
+    small = folder.parent == WEIGHTS and not (quantization or max_pixels or len(devices) > 1)
     try:
-        model, _ = load_model(
-            folder, getattr(torch, precision), devices, quantization, trust_remote_code
-        )
+        if small:
+            model: Any = SmallModel(folder, dtype).to(devices[0])
+        else:
+            model, _ = load_model(folder, dtype, devices, quantization, trust_remote_code)
     except torch.OutOfMemoryError:
         raise StudyError(
             f"{folder}: the weights do not fit on the GPU; `transferscope plan` shows what would"
         ) from None
     # Once a large block was freed, glibc reuses activations' memory instead of returning it.
     bytes(31 << 20)
-    processor = processors.load_processor(folder, trust_remote_code)
+    if small:
+        processor: Any = SmallProcessor(folder)
+    else:
+        processor = processors.load_processor(folder, trust_remote_code)
     switches = family_of(model.config).thinking_switches
     weights_hash = hash_folder(folder, processors.set_thinking(processor, thinking, switches))
     name = name or Path(where).name
@@ -214,6 +232,7 @@ def load_model(
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
+    _quiet()
     # transformers would apply an adapter beside the weights, without a message.
     if (folder / "adapter_config.json").is_file():
         raise DataError(
@@ -256,6 +275,14 @@ def load_model(
     elif quantization is None:
         model.to(devices[0])
     return model, sorted(info["unexpected_keys"])
+
+
+def _quiet() -> None:
+    """Silence transformers, whose bars and warnings would break up our progress."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def _nf4_config(folder: Path, dtype: torch.dtype, trust_remote_code: bool) -> Any:

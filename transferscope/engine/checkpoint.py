@@ -44,6 +44,7 @@ def load_checkpoint(base: Base, folder: Path) -> Base:
             architecture, in a weight's name or shape, or in a token's id, or not at all; the
             message names the first difference.
     """
+    base = base.complete
     model = _checked_model(base, folder, list(layers_by_device(base.model)), base.quantization)
     if next(_changed(base, model), None) is None:
         raise DataError(
@@ -54,11 +55,12 @@ def load_checkpoint(base: Base, folder: Path) -> Base:
 
 def check_checkpoint(base: Base, folder: Path) -> None:
     """Refuse a checkpoint as `load_checkpoint` does, without reading weights."""
-    _checked_model(base, folder, [torch.device("meta")])  # names and shapes only
+    _checked_model(base.complete, folder, [torch.device("meta")])  # names and shapes only
 
 
 def finetuned(base: Base, tensors: Mapping[str, Tensor]) -> Base:
     """A copy of a base with some other weights, run by the reference path."""
+    base = base.complete
     model = copied(base.model)
     own = dict(model.named_parameters())
     with torch.no_grad():

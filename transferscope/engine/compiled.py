@@ -13,11 +13,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException as CompileError
 
 MAX_VARIANTS = 32
 """Most compiled variants of a layer: with and without adapters and gradients, one or several rows
 or adapters, fixed and symbolic sizes. Torch's limit of 8 is too low."""
+
+
+def compile_error() -> type[Exception]:
+    """What torch's compiler raises; importing it takes a second, which only a GPU's layers need."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return TorchDynamoException
 
 
 @dataclass(eq=False)
@@ -41,7 +47,7 @@ class _Compiled:
             return self.plain(*args, **options)
         try:
             return self._fast(*args, **options)
-        except CompileError as error:
+        except compile_error() as error:
             _warn(error)
             self.switch.on = False
             return self.plain(*args, **options)
@@ -57,7 +63,7 @@ def compile_layers(layers: Iterable[nn.Module], backend: Any = "inductor") -> No
             layer.forward = _Compiled(layer, switch, backend)
 
 
-def give_up(model: nn.Module, error: CompileError) -> bool:
+def give_up(model: nn.Module, error: Exception) -> bool:
     """Run a model's layers uncompiled from now on; returns whether any ran compiled before."""
     switches = _switched_off(model)
     if switches:
@@ -85,6 +91,6 @@ def _switched_off(model: nn.Module) -> set[_Switch]:
     return on
 
 
-def _warn(error: CompileError) -> None:
+def _warn(error: Exception) -> None:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     logging.getLogger(__name__).warning("layers run uncompiled, which is slower: %s", line)

@@ -55,6 +55,11 @@ class ForwardPath(Protocol):
         ...
 
 
+def able_to_run(base: Base, items: Sequence[Item], *, writes: bool = False) -> Base:
+    """A base that can run items, and write replies if it `writes`: `complete` where need be."""
+    return base if fits(items) and not writes else base.complete
+
+
 def forward_path(base: Base, items: Sequence[Item], kind: str = "") -> ForwardPath:
     """The fastest path that runs items on a base, or that of the family `kind` or `REFERENCE`."""
     if not kind:
@@ -63,6 +68,8 @@ def forward_path(base: Base, items: Sequence[Item], kind: str = "") -> ForwardPa
         if len(layers_by_device(base.model)) == 1 and is_embedded(base) and fits(items):
             kind = GLIMPSE
         kind = REFERENCE if base.plain else kind
+    if kind != GLIMPSE:
+        base = base.complete
     if kind not in base.paths:
         module, _, name = FAMILIES.get(kind, OTHER).path.partition(":")
         base.paths[kind] = getattr(import_module(module), name)(base)

@@ -18,7 +18,7 @@ from transferscope.engine.base_model import Base
 from transferscope.engine.devices import free_memory_on, layers_by_device
 from transferscope.engine.linears import language_linears
 from transferscope.engine.lora import Stack
-from transferscope.study import cost
+from transferscope.study import FullRecipe, cost
 from transferscope.study.cost import SHARE, MemoryPlan, adapter_bytes, fits, free_memory
 
 MMAP_THRESHOLD = -3
@@ -28,8 +28,8 @@ FOLDED_BYTES = 256 << 20
 """Largest base weights to which a CPU adds the adapter's product in each forward."""
 
 
-def memory_plan(base: Base, batch: int, length: int, num_params: int) -> MemoryPlan:
-    """What fits if each adapter has `num_params` and a batch of `batch` rows of `length` tokens.
+def memory_plan(base: Base, recipe: FullRecipe, length: int, num_params: int) -> MemoryPlan:
+    """What fits if each adapter has `num_params` and batches of rows of `length` tokens.
 
     On a CPU adapters are trained one by one: together they would not be faster, and so an adapter
     is the same to the last bit with any other adapters.
@@ -37,18 +37,18 @@ def memory_plan(base: Base, batch: int, length: int, num_params: int) -> MemoryP
     free = _free_bytes(base)
     if free is None:
         return MemoryPlan(1, 1, False)
-    row, alone = length * _token_bytes(base, training=True), base.device.type == "cpu"
-    plan = fits(free, batch, row, adapter_bytes(num_params), alone=alone)
-    if alone and plan.parts > 1:
+    row = round(length * _token_bytes(base, training=True) * cost.kept_activations(recipe))
+    alone = base.device.type == "cpu"
+    if alone and 2 * recipe.batch_size * row > free:
         _return_freed_memory()
-    return plan
+    return fits(free, recipe.batch_size, row, adapter_bytes(num_params), alone=alone)
 
 
 def _return_freed_memory() -> None:
     """Have glibc give large blocks back when they are freed, from now on.
 
-    It keeps those below 32 MiB for reuse, so that a training of Qwen2.5-VL-3B's shape took 1.8
-    times its memory; new pages make it a third slower, so only where memory is short.
+    It keeps those below 32 MiB for reuse: trainings of Qwen2.5-VL-3B's widths took 1.4 and 1.9
+    times their activations. New pages make it a third slower, so only where twice would not fit.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(MMAP_THRESHOLD, 1 << 20)

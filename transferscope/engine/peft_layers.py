@@ -35,6 +35,7 @@ def with_peft(
     """
     from peft import set_peft_model_state_dict
 
+    base = base.complete
     # By name, not by the file's pattern, whose search might take forever.
     names = sorted({found[1] for found in map(_LAYER.match, tensors) if found})
     layers = {"target_modules": names, "exclude_modules": None, "layers_to_transform": None}

@@ -50,6 +50,7 @@ def train_adapters(
         yield from train_fleet(base, jobs, recipe, **how)
         return
     check_recipe(base, recipe)
+    base = base.complete
     done, total = 0, sum(recipe.steps_for(len(job.items)) for job in jobs)
     for place, job in enumerate(jobs):
 

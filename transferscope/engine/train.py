@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from transferscope.engine.adapter import Adapter, peft_config, peft_tensors
 from transferscope.engine.base_model import Base, refuse_open_block
-from transferscope.engine.compiled import CompileError, give_up
+from transferscope.engine.compiled import compile_error, give_up
 from transferscope.engine.devices import deterministic, to_device
-from transferscope.engine.forward_paths import ForwardPath, Row, forward_path
+from transferscope.engine.forward_paths import ForwardPath, Row, able_to_run, forward_path
 from transferscope.engine.linears import not_adapted, target_linears
 from transferscope.engine.lora import Dropout, Stack, attached
 from transferscope.engine.loss_curve import LossLog, checked_curve
@@ -108,7 +108,9 @@ def train_fleet(
     for job in jobs:
         _check(job)
     check_training(base, recipe)
-    path = deterministic(forward_path)(base, [item for job in jobs for item in job.items])
+    items = [item for job in jobs for item in job.items]
+    base = able_to_run(base, items)
+    path = deterministic(forward_path)(base, items)
     groups = group_jobs(base, path, jobs, recipe, rows)
     done, total = 0, sum(sum(group.steps) for group in groups)
     for group in groups:
@@ -174,7 +176,7 @@ def group_jobs(
             or longest[index] < SIMILAR * longest[last.indices[0]]
             or len(last.indices) == last.memory.adapters
         ):
-            memory = memory_plan(base, recipe.batch_size, longest[index], num_params)
+            memory = memory_plan(base, recipe, longest[index], num_params)
             memory = memory._replace(parts=max(memory.parts, least_parts))
             groups.append(last := _JobGroup([], [], [], [], [], memory))
         last.indices.append(index)
@@ -282,7 +284,7 @@ def _gradients(
                     f"{base.device}: out of memory with one row at a time; lower recipe.max_pixels"
                 ) from error
             memory = smaller
-        except CompileError as error:
+        except compile_error() as error:
             if not give_up(base.model, error):
                 raise
         torch.cuda.empty_cache()

@@ -108,8 +108,11 @@ class RunState:
     _doing: dict[str, tuple[str, float]] = field(default_factory=dict)
     """What each worker does now, and the work of it that is done."""
     _logged: float = field(default_factory=time.monotonic)
+    _digests: int = 0
+    """How many digests of items the folder has."""
 
     def __post_init__(self) -> None:
+        self._digests = len(self.plan.items.digests)
         self.study, count = self.plan.study, self.plan.eval_count
         self._owed = {run: self.plan.training_work(run) + count for run in self.plan.runs}
 
@@ -145,7 +148,7 @@ class RunState:
     def work_items(self, shard: Shard, worker: str = "") -> list[WorkItem]:
         """What the folder lacks of a shard; work that is done already is owed no more."""
         study, plan, items = self.study, self.plan, []
-        known, base_hash = len(plan.items.digests), self.hashes[shard.model][0]
+        base_hash = self.hashes[shard.model][0]
         for run in shard.runs:
             doing = f"{run.model}: preparing the items for {describe([run])}"
             self.report_progress(doing, worker=worker)
@@ -160,7 +163,8 @@ class RunState:
             if run.kind == "snapshot":
                 hashes["steps"] = plan.steps_of(run.finished)
             items.append(WorkItem(run, hashes, cells, missing, train, drawn if train else None))
-        if plan.items.stable and len(plan.items.digests) > known:
+        if plan.items.stable and len(plan.items.digests) > self._digests:
+            self._digests = len(plan.items.digests)
             path = self.store.folder / results.DIGESTS
             atomic.write_whole(path, results.as_json(plan.items.digests))
         return items

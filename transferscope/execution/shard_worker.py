@@ -23,7 +23,7 @@ from transferscope.engine.records import TrainingJob
 from transferscope.errors import DataError
 from transferscope.execution.run_state import WorkItem, describe
 from transferscope.store.cells import as_table, versions
-from transferscope.study.plan import Plan, Run, derived_seed
+from transferscope.study.plan import Plan, Run, TrainingSet, derived_seed
 from transferscope.tasks import Item, choices
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class ShardWorker:
         self._report = report
         self._model = self._layers = ""
         self._base: Base | None = None
+        self._drawn: dict[Run, TrainingSet] = {}
+        """Training sets that were drawn for their digests, until they are trained on."""
         self._adapters: dict[Run, Adapter] = {}
         """Those trained last, until they are scored."""
         self._training: Generator[TrainedGroup, None, dict[str, Any]] | None = None
@@ -102,6 +104,17 @@ class ShardWorker:
         assert self._base is not None
         return self._base
 
+    def digests(self, runs: Sequence[Run], known: Mapping[str, str]) -> dict[str, str]:
+        """Digests of the items that runs are trained and evaluated on; not drawn where `known`."""
+        items = self.plan.items
+        items.digests |= known
+        self._report(f"{runs[0].model}: preparing the items for {describe(runs)}", 0.0)
+        made = {run.finished: self.plan.keys(run, "").training_set for run in runs}
+        self._drawn = {run: drawn for run, drawn in made.items() if drawn is not None}
+        for target in self.plan.targets:
+            items.gold(target)
+        return items.digests
+
     def train(self, todo: Sequence[WorkItem], rows: int | None = None) -> None:
         """Begin to train runs, whose adapters are kept for `score` and `save_adapter`.
 
@@ -127,6 +140,7 @@ class ShardWorker:
             source, seed = run.source or "", run.seed or 0
             states = {own: one for own, one in wanted.items() if own.finished == run}
             drawn = next((one.training_set for one in states.values() if one.training_set), None)
+            drawn = drawn or self._drawn.pop(run, None)
             items, answers, digest = drawn or self.plan.training_set(run)
             purposes = ("init", "order", "dropout")
             seeds = {f"{name}_seed": derived_seed(seed, name, source) for name in purposes}

@@ -68,6 +68,9 @@ class WorkerHandle(ABC):
         self.model = model
         self.call("open", model)
 
+    def digests(self, runs: Sequence[Run], known: Mapping[str, str]) -> None:
+        self.call("digests", runs, known)
+
     def train(self, todo: Sequence[WorkItem], rows: int | None) -> None:
         self.call("train", _without_items(todo), rows)
 
@@ -235,6 +238,9 @@ def shard_steps(state: RunState, worker: ShardWorker | WorkerHandle, attempt: At
 
     if shard.model not in state.hashes:
         yield from open_base()
+    items = state.plan.items
+    if name and items.stable:  # the worker needs the items next, this process only their digests
+        items.digests |= yield worker.digests(shard.runs, items.digests)
     todo = state.work_items(shard, name)
     missing = [one for one in todo if one.missing]
     if missing:

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from transferscope.study import Recipe
 from transferscope.study.shapes import Shapes
 
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -29,8 +30,8 @@ OPTIMIZER_STATES = 6
 """Float32 numbers per adapter parameter: itself, its gradient, two moments, and two temporary
 ones in the optimizer step."""
 
-SCORING_LAYERS = 2
-"""Layers whose activations live at once without a backward."""
+SCORING_LAYERS = 1
+"""Layers whose activations live at once without a backward: a forward's peak is 0.9 of one."""
 
 
 class MemoryPlan(NamedTuple):
@@ -158,15 +159,24 @@ def weights_bytes(shapes: Shapes, precision: str, quantization: str | None = Non
 
 
 def token_bytes(hidden: int, intermediate: int, layers: int, number: int) -> int:
-    """The activations of one token, at most, in `layers` layers.
+    """The activations of one token that autograd keeps of `layers` layers with LoRA.
 
-    14 x hidden size for a layer's inputs, norms, queries, keys, values and attention, 5 x
-    intermediate size for its feed-forward block: a count of the tensors that autograd keeps.
+    Of hidden size: the inputs of q, k and v, of o, and of gate and up; the queries; the keys and
+    values; and in float32 the inputs of both norms. Of intermediate size: gate, its SiLU, up, and
+    the input of down. Keys and values count as wide as queries. They are narrower in most models,
+    which leaves 5 to 6 % for a backward's gradients (0.4 layers at most) and for norms of heads.
 
     Args:
         number: bytes of a number.
     """
-    return (14 * hidden + 5 * intermediate) * layers * number
+    return ((4 * intermediate + 6 * hidden) * number + 2 * hidden * 4) * layers
+
+
+def kept_activations(recipe: Recipe) -> float:
+    """What a recipe keeps, as a multiple of `token_bytes`: counted, and rounded up."""
+    if recipe.peft is not None:  # inputs in float32, and DoRA's products
+        return 3.0
+    return 1.3 if recipe.dropout or recipe.method == "full" else 1.0  # masks; a float32 copy
 
 
 def activation_bytes(shapes: Shapes, precision: str, *, training: bool) -> int:

@@ -240,7 +240,8 @@ class CostEstimate:
         gpu, free, precision = self.device.gpu, self.device.memory, recipe.precision
         trained = {key for run in self.runs for key in self._passes(run)}
         longest = max((self.work[key].longest for key in trained), default=0)
-        row = longest * cost.activation_bytes(shapes, precision, training=True)
+        token = cost.activation_bytes(shapes, precision, training=True)
+        row = round(longest * token * cost.kept_activations(recipe))
         adapter = cost.adapter_bytes(self.adapter_params)
         most = max((len({run.finished for run in runs}) for runs in self.shards), default=1)
         plan = MemoryPlan(most if gpu else 1, 1, False)

@@ -5,14 +5,11 @@ the number of images alone. Needs no torch.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from transferscope.tasks import Item, fingerprint
-
-if TYPE_CHECKING:
-    from transferscope.engine.base_model import Base
 
 HEAD = 32
 """Size of an attention head, in the language model and in the vision tower."""
@@ -67,7 +64,7 @@ def positions(images: int, length: int) -> np.ndarray:
     return np.array(table[:length], dtype=np.int64).T
 
 
-def is_embedded(base: "Base") -> bool:
+def is_embedded(base: Any) -> bool:
     """Whether a base has the embedded bases' architecture, by configuration and tokenizer."""
     config = base.model.config
     if config.model_type != "qwen2_5_vl":
