@@ -136,6 +136,16 @@ def test_random_answers_are_options_of_the_item_and_independent_of_the_right_one
     assert abs(right - expected) < 4 * expected**0.5  # four standard deviations, at most
 
 
+def test_format_only_sees_gray_images_and_shuffled_the_items_own(plan):
+    for name, gray in (("format-only", True), ("shuffled", False)):
+        run = Run("s", "control", name, 0)
+        for seen, own in zip(plan.training_set(run).items, plan.training_items(run), strict=True):
+            assert (seen.id, seen.prompt) == (own.id, own.prompt)
+            for image, other in zip(seen.images, own.images, strict=True):
+                assert image.pixels().shape == other.pixels().shape
+                assert (image.pixels() == (128 if gray else other.pixels())).all()
+
+
 def test_a_new_placebo_needs_only_a_record(monkeypatch):
     """As CONTRIBUTING says: how its labels are drawn, and a place in `CONTROLS`."""
     last = Control(placebo=True, labels=lambda items, rng: [len(i.choices) - 1 for i in items])

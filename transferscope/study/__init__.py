@@ -350,9 +350,9 @@ class Study(_Strict):
     selection: Selection | None = None
     """Makes the study a selection experiment."""
     controls: tuple[Annotated[str, AfterValidator(_control)], ...] = ()
-    """Placebos, a mixture of all sources' items with random answers (`format-only`) or with answers
-    exchanged within each task (`shuffled`); and the base with the options in another order
-    (`reordered`)."""
+    """Placebos, a mixture of all sources' items with gray images and random answers (`format-only`)
+    or with answers exchanged within each task (`shuffled`); and the base with the options in
+    another order (`reordered`)."""
     budget: Budget = Budget()
 
     @model_validator(mode="before")

@@ -1,8 +1,9 @@
 """The controls: runs that are no source and stand beside the matrix.
 
 A placebo is trained on a mixture of all sources' items whose labels are useless, so it shows what
-finetuning does when there is nothing to learn. `reordered` trains nothing: the base answers again
-with each item's options in another order, so it shows how far scores move by themselves.
+finetuning does when there is nothing to learn. `format-only` sees gray images: random answers to
+what a base can see would make it unlearn. `reordered` trains nothing: the base answers again with
+each item's options in another order, so it shows how far scores move by themselves.
 
 To add a placebo, write how its labels are drawn and give it a place in `CONTROLS`.
 """
@@ -23,6 +24,8 @@ class Control(NamedTuple):
     """Whether its effect is subtracted from the sources' effects."""
     labels: Callable[[Sequence[Item], np.random.Generator], list[Label]] | None
     """Draws one label per item to train on; None: nothing is trained."""
+    blank: bool = False
+    """Whether gray images of the same sizes stand in place of the items'."""
 
 
 def random_labels(items: Sequence[Item], rng: np.random.Generator) -> list[Label]:
@@ -53,7 +56,7 @@ def shuffled_labels(items: Sequence[Item], rng: np.random.Generator) -> list[Lab
 
 
 CONTROLS: dict[str, Control] = {
-    "format-only": Control(placebo=True, labels=random_labels),
+    "format-only": Control(placebo=True, labels=random_labels, blank=True),
     "shuffled": Control(placebo=True, labels=shuffled_labels),
     "reordered": Control(placebo=False, labels=None),
 }

@@ -23,7 +23,7 @@ from transferscope.errors import StudyError
 from transferscope.study import Recipe, Study, apportioned
 from transferscope.study.controls import CONTROLS
 from transferscope.study.items import StudyItems, hashed
-from transferscope.tasks import Item
+from transferscope.tasks import GrayImage, Item
 from transferscope.tasks.checkpoints import Checkpoint, Strength, checkpoint, strength, task_of
 from transferscope.tasks.choices import with_style
 from transferscope.tasks.open_answers import Label
@@ -223,11 +223,14 @@ class Plan:
         return [found[index] for index in order.permutation(len(found)).tolist()]
 
     def training_set(self, run: Run) -> TrainingSet:
-        """The items that a run is trained on, with a placebo's labels."""
+        """The items that a run is trained on, with a placebo's labels and images."""
         items, answers = self.training_items(run), None
-        if run.kind == "control" and (draw := CONTROLS[run.source or ""].labels) is not None:
+        control = CONTROLS[run.source or ""] if run.kind == "control" else None
+        if control and control.labels is not None:
             rng = np.random.default_rng(derived_seed(run.seed or 0, "labels", run.source or ""))
-            answers = draw(items, rng)
+            answers = control.labels(items, rng)
+        if control and control.blank:
+            items = [replace(one, images=tuple(map(GrayImage, one.images))) for one in items]
         given = [item.label for item in items] if answers is None else answers
         labels = [one if isinstance(one, int) else one.key() for one in given]
         return TrainingSet(items, answers, hashed([[item.digest() for item in items], labels]))

@@ -91,6 +91,19 @@ class ArrayImage:
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class GrayImage:
+    """A gray image in place of another, of its size."""
+
+    image: ItemImage
+
+    def pixels(self) -> np.ndarray:
+        return np.full_like(self.image.pixels(), 128)
+
+    def content(self) -> None:
+        return None
+
+
 SIDE, IMAGES, ITEMS = 320, 6, 3
 """A notebook shows so many items of a list, images of an item, and pixels of an image's side."""
 
