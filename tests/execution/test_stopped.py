@@ -111,6 +111,13 @@ def test_a_source_that_failed_in_one_model_is_unknown_there_alone(begun, run, mo
     assert "not analyzed" not in error
 
 
+@pytest.mark.parametrize("until", ["s: scoring the base", "s: training"])
+def test_a_study_without_a_scored_finetune_states_how_far_it_is(begun, until):
+    begun("out", until)
+    with raises(ts.DataError):
+        ts.load("out")
+
+
 def test_tasks_of_models_in_several_inputs_must_be_the_same_still(begun):
     begun("out", "t: preparing the items for Jigsaw, seed 0")
     rows = pl.read_parquet(store.prediction_files("out")).filter(model="s")

@@ -147,7 +147,8 @@ def _read(name: str | None, path: Path) -> ReadInput:
     else:
         one = _read_table(name, path)
     if one.rows["source"].is_null().all():
-        raise DataError(f"{one.file}: only base rows; there is nothing to compare the base with")
+        problem = "only base rows; there is nothing to compare the base with"
+        raise DataError("\n".join([f"{one.file}: {problem}", *one.notes]))
     if one.kind != "pgf table" and one.rows["source"].is_not_null().all():
         raise DataError(
             f"{one.file}: no base rows, so there is nothing to compare with; rows of the untuned "
@@ -210,6 +211,11 @@ def _read_folder(name: str | None, path: Path, label: str) -> ReadInput:
             what = (
                 "an analysis without its predictions; `transferscope report` draws it again, and "
                 "`select` reads it"
+            )
+        elif Path(path, STUDY).is_file():
+            what = (
+                "a study of which nothing is scored yet; `transferscope run` with the same study "
+                "and folder goes on"
             )
         raise DataError(f"{label}: {what}")
     controls, states = _stacked(files_by_run(path, controls=True), label, whole), None
