@@ -66,7 +66,7 @@ models: {glimpse-m: glimpse-m}
 suite: glimpse
 seeds: 2
 recipe: {items: 320, epochs: 2}
-evaluation: {items: 180}
+evaluation: {items: 150}
 controls: [format-only, reordered]
 """
 """The study of `transferscope demo`."""
