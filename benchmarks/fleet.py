@@ -167,7 +167,7 @@ def language_flops(setup: Setup, items: Sequence[Item], *, training: bool) -> fl
 def embedded(name: str, tiny: bool) -> Setup:
     """A declared part of `STUDY`: 4 sources x 1 seed, 128 items, one epoch; 13 x 10 questions."""
     suite = open_suite("glimpse")
-    base = load_base(name)
+    base = load_base(name).complete  # which PEFT can wrap
     tasks = [task.name for task in suite.tasks]
     sources, count, evaluated = (tasks[:1], 8, 1) if tiny else (tasks[:12:3], 128, 10)
     jobs = [TrainingJob(its, 0, suite.items(its, "train")[:count], 1, 2, 3) for its in sources]
