@@ -146,6 +146,18 @@ def test_format_only_sees_gray_images_and_shuffled_the_items_own(plan):
                 assert (image.pixels() == (128 if gray else other.pixels())).all()
 
 
+def test_a_folder_of_the_placebo_without_gray_images_is_not_taken_for_the_new_one(monkeypatch):
+    run, plan = Run("s", "control", "format-only", 0), made(TEXT)
+    now = plan.keys(run, "b").training
+    monkeypatch.setitem(CONTROLS, "format-only", CONTROLS["format-only"]._replace(blank=False))
+    before = made(TEXT)
+    assert before.keys(run, "b").training != now
+    monkeypatch.undo()
+    after = made(TEXT)
+    after.items.digests |= before.items.digests  # as the folder keeps them
+    assert after.keys(run, "b").training == now
+
+
 def test_a_new_placebo_needs_only_a_record(monkeypatch):
     """As CONTRIBUTING says: how its labels are drawn, and a place in `CONTROLS`."""
     last = Control(placebo=True, labels=lambda items, rng: [len(i.choices) - 1 for i in items])

@@ -282,7 +282,8 @@ class Plan:
         study, suite = self.study, self.items.suite
         parts = [ENGINE, suite.name, suite.version, study.evaluation.prompt]
         parts += [run.kind, run.source, run.seed, study.recipe.items]
-        parts += [study.sources if run.kind == "control" else ()]
+        control = run.kind == "control"
+        parts += [(study.sources, CONTROLS[run.source or ""].blank) if control else ()]
         parts += [study.mixtures[run.source or ""]] if run.kind == "mixture" else []
         return f"train {hashed(parts)}"
 
