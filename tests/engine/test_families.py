@@ -7,7 +7,7 @@ question at a time in plain words.
 import json
 import re
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -437,7 +437,7 @@ def test_the_fast_path_gives_the_option_scores_of_the_plain_one(family, loaded, 
     (adapter,) = trained(base, 1)
     found = []
     for kind in ("", "reference"):
-        monkeypatch.setattr(score, "forward_path", lambda b, i, kind=kind: forward_path(b, i, kind))
+        monkeypatch.setattr(score, "forward_path", partial(forward_path, kind=kind))
         found.append(score_fleet(base, [None, adapter], items, batch_size=2))
     for fast, plain in zip(*found, strict=True):
         for one, other in zip(fast, plain, strict=True):

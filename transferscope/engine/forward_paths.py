@@ -42,6 +42,8 @@ class Row(NamedTuple):
 class ForwardPath(Protocol):
     """One way to run a base."""
 
+    base: Base
+
     def encode(self, items: Sequence[Item]) -> list[Row]:
         """Items as rows."""
         ...
@@ -55,20 +57,22 @@ class ForwardPath(Protocol):
         ...
 
 
-def able_to_run(base: Base, items: Sequence[Item], *, writes: bool = False) -> Base:
-    """A base that can run items, and write replies if it `writes`: `complete` where need be."""
-    return base if fits(items) and not writes else base.complete
+def forward_path(
+    base: Base, items: Sequence[Item], kind: str = "", *, writes: bool = False
+) -> ForwardPath:
+    """The fastest path that runs items on a base, or that of the family `kind` or `REFERENCE`.
 
-
-def forward_path(base: Base, items: Sequence[Item], kind: str = "") -> ForwardPath:
-    """The fastest path that runs items on a base, or that of the family `kind` or `REFERENCE`."""
+    Args:
+        writes: whether the path must write replies. An embedded base does so, and runs other items
+            than the embedded suite's, only as `complete`: adapters belong beside `path.base`.
+    """
     if not kind:
         family = base.model.config.model_type
         kind = family if family in FAMILIES else REFERENCE
         if len(layers_by_device(base.model)) == 1 and is_embedded(base) and fits(items):
             kind = GLIMPSE
         kind = REFERENCE if base.plain else kind
-    if kind != GLIMPSE:
+    if kind != GLIMPSE or writes:
         base = base.complete
     if kind not in base.paths:
         module, _, name = FAMILIES.get(kind, OTHER).path.partition(":")

@@ -34,7 +34,7 @@ class QwenPath:
     """Items on a base of one of Qwen's families."""
 
     def __init__(self, base: Base) -> None:
-        self._base, self._body = base, base.model.model
+        self.base, self._body = base, base.model.model
         self._image: int = base.model.config.image_token_id
         self._token = base.processor.tokenizer.convert_ids_to_tokens(self._image)
         self._merge: int = base.model.config.vision_config.spatial_merge_size
@@ -82,7 +82,7 @@ class QwenPath:
         return [Row(item, tuple(ids.tolist()), grids) for item, ids, grids in known]
 
     def _tokenized(self, item: Item) -> tuple[np.ndarray, tuple[Any, ...]]:
-        text = self._base.processor.apply_chat_template(
+        text = self.base.processor.apply_chat_template(
             chat(item), add_generation_prompt=True, tokenize=False
         )
         parts = text.split(self._token)
@@ -95,12 +95,12 @@ class QwenPath:
         full = parts[0]
         for grid, part in zip(grids, parts[1:], strict=True):
             full += self._token * self._tokens(grid) + part
-        ids = self._base.processor.tokenizer(full)["input_ids"]
+        ids = self.base.processor.tokenizer(full)["input_ids"]
         return np.array(ids, dtype=np.int32), grids
 
     def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
         """Logits (rows, num_logits_to_keep, vocabulary) at the last positions."""
-        device = self._base.device
+        device = self.base.device
         lengths = np.array([row.length for row in rows])
         ids = torch.zeros((len(rows), int(lengths.max())), dtype=torch.long)
         positions = torch.zeros((3, *ids.shape), dtype=torch.long)
@@ -127,15 +127,15 @@ class QwenPath:
             inputs_embeds=x, position_ids=to_device(positions, device), use_cache=False, **extra
         ).last_hidden_state
         states = states if self._narrow else _at(states, kept.to(states.device))
-        logits = self._base.model.get_output_embeddings()(states).to(device)
+        logits = self.base.model.get_output_embeddings()(states).to(device)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def generate(self, rows: Sequence[Row], **options: Any) -> Tensor:
         """The tokens (rows, longest reply) that transformers' `generate` writes after the rows."""
         features = self.vision_cache.features([one for row in rows for one in row.item.images])
         grids = [grid for row in rows for grid in row.grids]
-        with eagerly(self._base.model):  # a cache that grows would be compiled again and again
-            return generate_from_features(self._base.model, rows, grids, features, **options)
+        with eagerly(self.base.model):  # a cache that grows would be compiled again and again
+            return generate_from_features(self.base.model, rows, grids, features, **options)
 
     def _rope_index(self, row: Row, ids: Tensor) -> Tensor:
         """Time, row and column of every token (3, length)."""
@@ -158,21 +158,21 @@ class QwenPath:
         return int(np.prod(grid)) // self._merge**2
 
     def _grid(self, image: ItemImage) -> tuple[int, int, int]:
-        return qwen_vision.patch_grid(self._base.processor.image_processor, image)
+        return qwen_vision.patch_grid(self.base.processor.image_processor, image)
 
     def _processed(self, arrays: Sequence[np.ndarray]) -> Any:
         from PIL import Image
 
         images = [Image.fromarray(array) for array in arrays]
-        return self._base.processor.image_processor(images=images, return_tensors="pt")
+        return self.base.processor.image_processor(images=images, return_tensors="pt")
 
     def _encode(self, images: Sequence[ItemImage]) -> list[Tensor]:
         made = self._processed([image.pixels() for image in images])
-        values = made["pixel_values"].to(self._base.device, self._base.dtype)
+        values = made["pixel_values"].to(self.base.device, self.base.dtype)
         return self._features(values, made["image_grid_thw"])
 
     def _encode_prepared(self, images: Sequence[qwen_vision.PreparedImage]) -> list[Tensor]:
-        patches = to_device(torch.cat([one.patches for one in images]), self._base.device)
+        patches = to_device(torch.cat([one.patches for one in images]), self.base.device)
         grids = torch.cat([one.grid for one in images])
         return self._features(self._preparer.values(patches), grids)
 

@@ -18,7 +18,7 @@ class ReferencePath:
     """Items on any base that transformers loads with `AutoModelForImageTextToText`."""
 
     def __init__(self, base: Base) -> None:
-        self._base = base
+        self.base = base
         base.processor.tokenizer.padding_side = "left"
         parameters = inspect.signature(base.model.forward).parameters
         self._keeps = "logits_to_keep" in parameters
@@ -38,25 +38,25 @@ class ReferencePath:
     def logits(self, rows: Sequence[Row], num_logits_to_keep: int = 1) -> Tensor:
         """Logits (rows, num_logits_to_keep, vocabulary) at the last positions."""
         kept = {"logits_to_keep": num_logits_to_keep} if self._keeps else {}
-        logits = self._base.model(**self.inputs(rows), use_cache=False, **kept).logits
+        logits = self.base.model(**self.inputs(rows), use_cache=False, **kept).logits
         logits = logits[:, -num_logits_to_keep:]
-        return logits.to(self._base.device, torch.promote_types(logits.dtype, torch.float32))
+        return logits.to(self.base.device, torch.promote_types(logits.dtype, torch.float32))
 
     def generate(self, rows: Sequence[Row], **options: Any) -> Tensor:
         """The tokens (rows, longest reply) that transformers' `generate` writes after the rows."""
         inputs = self.inputs(rows)
-        return self._base.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
+        return self.base.model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
 
     def inputs(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         """The arguments of the model's forward, rows padded on the left."""
         made = self._processed([row.item for row in rows])
         answers = [row.answer_ids for row in rows]
-        pad = self._base.processor.tokenizer.pad_token_id or 0
+        pad = self.base.processor.tokenizer.pad_token_id or 0
         made["input_ids"] = _appended(made["input_ids"], answers, pad)
         fills = {"attention_mask": 1, "token_type_ids": 0, "mm_token_type_ids": 0}
         for key in fills.keys() & made.keys():
             made[key] = _appended(made[key], [(fills[key],) * len(ids) for ids in answers], 0)
-        base = self._base
+        base = self.base
         return {
             key: value.to(base.device, base.dtype if value.is_floating_point() else value.dtype)
             for key, value in made.items()
@@ -68,7 +68,7 @@ class ReferencePath:
         chats = [
             chat(item, [Image.fromarray(image.pixels()) for image in item.images]) for item in items
         ]
-        made = self._base.processor.apply_chat_template(
+        made = self.base.processor.apply_chat_template(
             chats,
             add_generation_prompt=True,
             tokenize=True,
@@ -79,9 +79,9 @@ class ReferencePath:
         return dict(made)
 
     def _ids(self, item: Item) -> tuple[int, ...]:
-        processor = self._base.processor
+        processor = self.base.processor
         tokens = [getattr(processor, "image_token", None)]
-        if (image := getattr(self._base.model.config, "image_token_id", None)) is not None:
+        if (image := getattr(self.base.model.config, "image_token_id", None)) is not None:
             tokens.append(processor.tokenizer.convert_ids_to_tokens(image))
         for token in tokens:
             if token and token in item.prompt:

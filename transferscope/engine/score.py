@@ -18,7 +18,7 @@ from transferscope.engine.adapter import Adapter, stacked
 from transferscope.engine.base_model import Base, refuse_open_block
 from transferscope.engine.checkpoint import finetuned
 from transferscope.engine.devices import deterministic, to_cpu, to_device
-from transferscope.engine.forward_paths import ForwardPath, Row, able_to_run, forward_path
+from transferscope.engine.forward_paths import ForwardPath, Row, forward_path
 from transferscope.engine.generation import LONGEST_REPLY, replies
 from transferscope.engine.lora import attached, merged
 from transferscope.engine.memory import scoring_tokens
@@ -76,8 +76,8 @@ def score_fleet(
     """
     _check(base, items, scoring, reply_tokens)
     writes = scoring == "generate" or any(item.truth is not None for item in items)
-    base = able_to_run(base, items, writes=writes)
-    path, options = forward_path(base, items), option_tokens(base.processor)
+    path = forward_path(base, items, writes=writes)
+    base, options = path.base, option_tokens(path.base.processor)
     rows = path.encode(items)
     batches = _batches(rows, batch_size)
     longest = max((row.length for row in rows), default=1)

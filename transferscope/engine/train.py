@@ -19,7 +19,7 @@ from transferscope.engine.adapter import Adapter, peft_config, peft_tensors
 from transferscope.engine.base_model import Base, refuse_open_block
 from transferscope.engine.compiled import compile_error, give_up
 from transferscope.engine.devices import deterministic, to_device
-from transferscope.engine.forward_paths import ForwardPath, Row, able_to_run, forward_path
+from transferscope.engine.forward_paths import ForwardPath, Row, forward_path
 from transferscope.engine.linears import not_adapted, target_linears
 from transferscope.engine.lora import Dropout, Stack, attached
 from transferscope.engine.loss_curve import LossLog, checked_curve
@@ -109,8 +109,8 @@ def train_fleet(
         _check(job)
     check_training(base, recipe)
     items = [item for job in jobs for item in job.items]
-    base = able_to_run(base, items)
     path = deterministic(forward_path)(base, items)
+    base = path.base
     groups = group_jobs(base, path, jobs, recipe, rows)
     done, total = 0, sum(sum(group.steps) for group in groups)
     for group in groups:

@@ -28,7 +28,7 @@ class GlimpsePath:
     """Items with images of 112 x 112 pixels, on an embedded base."""
 
     def __init__(self, base: Base) -> None:
-        self._model, self._tokenizer = base.model, base.processor.tokenizer
+        self.base, self._model, self._tokenizer = base, base.model, base.processor.tokenizer
         batch = 64 if base.device.type == "cpu" else 1024
         name = base.cache_name("small")
         self.vision_cache = VisionCache(self._encode_images, batch, base.cache_limits, name)
