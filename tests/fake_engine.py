@@ -132,8 +132,11 @@ def answer(adapter, item, scoring):
     return Prediction(choice, tuple(-float(k != choice) for k in range(len(item.choices))), 1.0)
 
 
-def main(study, out, steps):
-    """Carry out a study, and die at the given step of work or of moving a file."""
+def main(study, out, steps, engine="fake"):
+    """Carry out a study, and die at the given step of work or of moving a file.
+
+    With the `real` engine only files are counted.
+    """
     fake, left = FakeEngine(), int(steps)
     replace = os.replace
 
@@ -148,7 +151,8 @@ def main(study, out, steps):
         replace(*paths)
 
     fake.step, os.replace = step, replaced
-    runner.load_engine = fake.load
+    if engine == "fake":
+        runner.load_engine = fake.load
     runner.run_study(read_study(study), out)
 
 

@@ -6,12 +6,16 @@ question at a time in plain words.
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import engine_factory as factory
+import fake_engine
 import families_factory as families
 import polars as pl
 import pytest
@@ -193,6 +197,28 @@ def check(left: Left, checkpoint: Path, blank: str, bare: Base) -> None:
 def test_a_study_runs_on_a_checkpoint_as_the_family_has_it(family, scoring, study, folder, loaded):
     left = study(folder(family), scoring, learning_rate=0.02)
     check(left, folder(family), BLANK.get(family, ""), loaded(family))
+
+
+@pytest.mark.parametrize(
+    "family",
+    ["qwen2.5-vl", *(pytest.param(one, marks=slow)
+                     for one in EVERY if one not in ("qwen2.5-vl", *BLANK))],
+)  # fmt: skip
+def test_a_study_that_was_killed_ends_like_one_that_was_not(family, study, folder, tmp_path):
+    whole, out = study(folder(family), "letters", learning_rate=0.02).out, tmp_path / "killed"
+    kept = []
+    for steps in (8, 6):  # between the two adapters, and among the tables
+        command = [fake_engine.__file__, str(tmp_path / "study.yaml"), str(out), str(steps), "real"]
+        done = subprocess.run([sys.executable, *command], check=False, capture_output=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        kept.append(sorted(path.parent.name for path in out.glob("adapters/*/*/0")))
+    assert kept == [["Brighter"], ["Brighter", "Closer"]]
+    assert run_study(read_study(tmp_path / "study.yaml"), out).failed == ()
+    files = {path.relative_to(whole) for end in ("*.safetensors", "*.parquet")
+             for path in whole.rglob(end)}  # fmt: skip
+    assert len(files) == 2 + 6
+    for file in files:
+        assert (out / file).read_bytes() == (whole / file).read_bytes(), file
 
 
 @pytest.mark.parametrize(
