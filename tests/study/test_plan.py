@@ -136,6 +136,15 @@ def test_random_answers_are_options_of_the_item_and_independent_of_the_right_one
     assert abs(right - expected) < 4 * expected**0.5  # four standard deviations, at most
 
 
+def test_random_answers_prefer_no_option_of_a_task(plan):
+    made = with_recipe(plan, items=100).training_set(Run("s", "control", "format-only", 0))
+    given = Counter((i.task, a) for i, a in zip(made.items, made.answers, strict=True))
+    tasks = {item.task: len(item.choices) for item in made.items}
+    for task, options in tasks.items():
+        counts = [given[task, option] for option in range(options)]
+        assert max(counts) - min(counts) <= 1, task
+
+
 def test_format_only_sees_gray_images_and_shuffled_the_items_own(plan):
     for name, gray in (("format-only", True), ("shuffled", False)):
         run = Run("s", "control", name, 0)
@@ -146,10 +155,11 @@ def test_format_only_sees_gray_images_and_shuffled_the_items_own(plan):
                 assert (image.pixels() == (128 if gray else other.pixels())).all()
 
 
-def test_a_folder_of_the_placebo_without_gray_images_is_not_taken_for_the_new_one(monkeypatch):
+def test_a_folder_of_an_earlier_placebo_is_not_taken_for_the_new_one(monkeypatch):
     run, plan = Run("s", "control", "format-only", 0), made(TEXT)
     now = plan.keys(run, "b").training
-    monkeypatch.setitem(CONTROLS, "format-only", CONTROLS["format-only"]._replace(blank=False))
+    earlier = CONTROLS["format-only"]._replace(blank=False, version=1)
+    monkeypatch.setitem(CONTROLS, "format-only", earlier)
     before = made(TEXT)
     assert before.keys(run, "b").training != now
     monkeypatch.undo()

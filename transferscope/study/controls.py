@@ -26,37 +26,42 @@ class Control(NamedTuple):
     """Draws one label per item to train on; None: nothing is trained."""
     blank: bool = False
     """Whether gray images of the same sizes stand in place of the items'."""
+    version: int = 1
+    """Counts the changes of its training set, whose digest a results folder keeps."""
 
 
 def random_labels(items: Sequence[Item], rng: np.random.Generator) -> list[Label]:
-    """A random option of each item; for an open answer that of a random item of its task."""
-    tasks = {
-        item.task: [other.label for other in items if other.task == item.task]
-        for item in items
-        if item.truth
-    }
-    return [
-        int(rng.integers(len(item.choices)))
-        if item.truth is None
-        else tasks[item.task][int(rng.integers(len(tasks[item.task])))]
-        for item in items
-    ]
+    """Random options, each as often as any other of a task's: else they would teach a letter.
+
+    An open answer is that of another item of its task.
+    """
+    answers = shuffled_labels(items, rng)
+    for (_, options), places in _alike(items).items():
+        if items[places[0]].truth is None:
+            for place, option in zip(places, rng.permutation(len(places)).tolist(), strict=True):
+                answers[place] = option % options
+    return answers
 
 
 def shuffled_labels(items: Sequence[Item], rng: np.random.Generator) -> list[Label]:
     """The right answers, exchanged among items of one task with equally many options."""
     answers = [item.label for item in items]
-    groups: dict[tuple[str, int], list[int]] = {}
-    for index, item in enumerate(items):
-        groups.setdefault((item.task, len(item.choices)), []).append(index)
-    for places in groups.values():
+    for places in _alike(items).values():
         for place, other in zip(places, rng.permutation(places).tolist(), strict=True):
             answers[place] = items[other].label
     return answers
 
 
+def _alike(items: Sequence[Item]) -> dict[tuple[str, int], list[int]]:
+    """Indices of the items by task and number of options."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault((item.task, len(item.choices)), []).append(index)
+    return groups
+
+
 CONTROLS: dict[str, Control] = {
-    "format-only": Control(placebo=True, labels=random_labels, blank=True),
+    "format-only": Control(placebo=True, labels=random_labels, blank=True, version=3),
     "shuffled": Control(placebo=True, labels=shuffled_labels),
     "reordered": Control(placebo=False, labels=None),
 }

@@ -283,7 +283,7 @@ class Plan:
         parts = [ENGINE, suite.name, suite.version, study.evaluation.prompt]
         parts += [run.kind, run.source, run.seed, study.recipe.items]
         control = run.kind == "control"
-        parts += [(study.sources, CONTROLS[run.source or ""].blank) if control else ()]
+        parts += [(study.sources, CONTROLS[run.source or ""].version) if control else ()]
         parts += [study.mixtures[run.source or ""]] if run.kind == "mixture" else []
         return f"train {hashed(parts)}"
 
