@@ -292,8 +292,8 @@ def test_the_hardest_level_can_be_drawn(task: str) -> None:
 
 def test_tasks_are_those_of_blink() -> None:
     assert [task.name for task in GLIMPSE] == list(GENERATORS)
-    assert {task.items for task in GLIMPSE} == {300}
-    assert len(Glimpse().items("Jigsaw", "eval")) == 300
+    assert {task.items for task in GLIMPSE} == {1000}
+    assert len(Glimpse().items("Jigsaw", "eval")) == 1000
 
 
 def test_what_does_not_exist_is_refused() -> None:
@@ -303,5 +303,5 @@ def test_what_does_not_exist_is_refused() -> None:
         Glimpse().items("Jigsaw", "test")  # pyright: ignore
     with raises(StudyError):
         open_suite("glimpse", difficulty=2)
-    with pytest.raises(IndexError, match="Jigsaw has 300 eval items"):
-        Glimpse().items("Jigsaw", "eval")[300]
+    with pytest.raises(IndexError, match="Jigsaw has 1000 eval items"):
+        Glimpse().items("Jigsaw", "eval")[1000]

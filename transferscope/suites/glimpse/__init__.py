@@ -42,7 +42,7 @@ DIFFICULTY: Mapping[str, float] = {
 }
 """How hard each task is, so that glimpse-m answers some 40 to 80 % of it; 0 where not named."""
 
-COUNTS: dict[Split, int] = {"train": 4096, "eval": 300}
+COUNTS: dict[Split, int] = {"train": 4096, "eval": 1000}
 """Items of each task."""
 
 GLIMPSE: tuple[Task, ...] = tuple(replace(task, items=COUNTS["eval"]) for task in BLINK)
