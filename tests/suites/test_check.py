@@ -94,3 +94,33 @@ def test_a_data_set_is_checked_with_options_and_a_study_by_its_file(run, tmp_pat
     code, text, _ = run("suites", "check", tmp_path / "study.yaml", "--json")
     assert (code, json.loads(text)["suite"]) == (1, "a/b")
     assert run("suites", "check", tmp_path / "study.yaml", "-s", "path=x")[0] == 2
+
+
+def test_tasks_of_one_split_only_are_named_by_check_and_plan(run, tmp_path: Path) -> None:
+    folder, study = tmp_path / "set", tmp_path / "study.yaml"
+    folder.mkdir()
+
+    def written(train: list[str], test: list[str]) -> list[str]:
+        """What `suites check` and `plan` say of splits with these tasks."""
+        for split, kinds in (("train", train), ("test", test)):
+            for kind in kinds:
+                (folder / f"{kind}-{split}.png").write_bytes(
+                    made.encoded(made.noise((split, kind)))
+                )
+            lines = [ROW | {"image": f"{kind}-{split}.png", "kind": kind} for kind in kinds]
+            (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        columns = "{images: image, choices: choices, task: kind}"
+        study.write_text(
+            "name: s\nmodels: {s: glimpse-s}\n"
+            f"suite: {{hub: a/b, path: {folder}, train: train, columns: {columns}}}\n"
+        )
+        shown = [run("suites", "check", study), run("plan", study, "--no-calibration")]
+        assert [code for code, _, _ in shown] == [0, 0]
+        return [error for _, _, error in shown]
+
+    said = "a/b: tasks in the train split only: old, older; in the eval split only: new; suite."
+    for error in written(["both", "old", "older"], ["new", "both"]):
+        assert said in error
+    for error in written(["both"], ["both", "new"]):
+        assert "a/b: tasks in the eval split only: new\n" in error
+    assert "split only" not in "".join(written(["both"], ["both"]))

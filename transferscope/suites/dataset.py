@@ -112,7 +112,9 @@ class DataSet(HubSuite):
     @cached_property
     def _trained(self) -> list[str]:
         if self.train:
-            return self._names("train")
+            trained, evaluated = self._names("train"), [task.name for task in self.tasks]
+            self._note_unpaired(trained, evaluated)
+            return trained
         found = self.training.glob("*/train.jsonl") if self.training else ()
         return sorted(path.parent.name for path in found)
 
@@ -167,6 +169,17 @@ class DataSet(HubSuite):
             tasks = ", ".join(f"{value} ({count})" for value, count in left_out.most_common(8))
             self.note(f"{self.name}, {split}: rows of these tasks are left out: {tasks}")
         return list(names)
+
+    def _note_unpaired(self, trained: Sequence[str], evaluated: Sequence[str]) -> None:
+        """Note the tasks that stand in one split only; a data set may name one task in two ways."""
+        alone = [
+            f"in the {split} split only: {', '.join(names)}"
+            for split, here, there in (("train", trained, evaluated), ("eval", evaluated, trained))
+            if (names := [name for name in here if name not in there])
+        ]
+        if alone:
+            hint = "; suite.select may give two of them one name" if len(alone) == 2 else ""
+            self.note(f"{self.name}: tasks {'; '.join(alone)}{hint}")
 
     def _task(self, row: TableRow) -> str | None:
         """The name of a row's task, as files may be named; None if it is not selected."""
