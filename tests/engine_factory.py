@@ -20,7 +20,9 @@ from transferscope.engine.reference_path import ReferencePath
 from transferscope.study import Recipe
 from transferscope.tasks import ArrayImage, Item, with_choices
 
-FAST_FAMILIES = tuple(name for name in FAMILIES if name != GLIMPSE)
+FAST_FAMILIES = tuple(
+    name for name, family in FAMILIES.items() if family.own_path and name != GLIMPSE
+)
 """Families of the Hub with a fast path."""
 
 WORDS = ("closer", "box", "point", "the camera", "which is closer to the box")

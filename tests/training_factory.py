@@ -11,6 +11,7 @@ from PIL import Image
 
 from transferscope.builders.build import Built, build
 from transferscope.suites.folder import FolderSuite
+from transferscope.tasks.open_answers import Extent
 
 Color = tuple[int, int, int]
 RED, WHITE, BLACK, GREEN = (255, 0, 0), (255, 255, 255), (0, 0, 0), (0, 255, 0)
@@ -70,9 +71,10 @@ def agree(suite: FolderSuite, task: str, rows: list[dict[str, Any]]) -> None:
         truth, letters = other.truth, "ABCD"[: len(one.choices)]
         assert truth is not None
         height, width, _ = one.images[truth.image].pixels().shape
+        pixels = Extent(width, height)
         if task == "Object_Localization":
             boxes = [str([*row["origin"][name]]) for name in ("box", "worse")]
-            right, wrong = (truth.score(box, (width, height)) or 0 for box in boxes)
+            right, wrong = (truth.score(box, pixels) or 0 for box in boxes)
             assert right > 0.98  # the annotation may pass the image's edge
             assert 0.55 < wrong < 0.85
             continue
@@ -81,7 +83,7 @@ def agree(suite: FolderSuite, task: str, rows: list[dict[str, Any]]) -> None:
             replies = dict(zip(letters, one.choices, strict=True))
         elif points := row["origin"].get("points"):
             replies = {letter: "{}, {}".format(*points[letter]) for letter in letters}
-        scores = {m: truth.score(reply, (width, height)) for m, reply in replies.items()}
+        scores = {m: truth.score(reply, pixels) for m, reply in replies.items()}
         assert scores == {letter: float(letter == row["answer"]) for letter in letters}
 
 

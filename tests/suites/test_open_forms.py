@@ -19,11 +19,11 @@ from transferscope.suites.glimpse.canvas import SIZE
 from transferscope.suites.glimpse.generators import GENERATORS
 from transferscope.suites.glimpse.scene import World
 from transferscope.tasks import Item, Task
-from transferscope.tasks.open_answers import BoxAnswer
+from transferscope.tasks.open_answers import BoxAnswer, Extent
 
-EXTENT = (12, 12)
+EXTENT = Extent(12, 12)
 """The largest coordinates that the embedded bases write."""
-PIXELS = (SIZE, SIZE)
+PIXELS = Extent(SIZE, SIZE)
 POINTS = [task for task in OPEN if task.name.endswith("_Correspondence_open")]
 
 

@@ -11,20 +11,22 @@ from hypothesis import strategies as st
 
 from transferscope.tasks.open_answers import (
     BoxAnswer,
+    Extent,
     NumberAnswer,
     PointAnswer,
     TextAnswer,
 )
 
-EXTENT = (640, 480)
+EXTENT = Extent(640, 480)
 FRACTION = st.floats(0, 1)
 
 
-@pytest.mark.parametrize("largest", [(1000, 1000), (112, 84), (12, 12)])
+@pytest.mark.parametrize("largest", [(1000, 1000), (112, 84), (12, 12), (640, 480, True)])
 @given(x=FRACTION, y=FRACTION)
 def test_a_point_is_right_as_it_is_written(largest: tuple[int, int], x: float, y: float) -> None:
+    extent = Extent(*largest)
     point = PointAnswer(x, y, radius=0.06)
-    assert point.score(point.reply(largest), largest) == 1
+    assert point.score(point.reply(extent), extent) == 1
 
 
 @given(
@@ -39,7 +41,7 @@ def test_a_box_scores_the_share_of_pixels_that_both_have(a: tuple, b: tuple) -> 
     right = BoxAnswer(*(side / 20 for side in boxes[0]))
     reply = "[{}, {}, {}, {}]".format(*boxes[1])
     both, either = grid.all(0).sum(), grid.any(0).sum()
-    assert right.score(reply, (20, 20)) == pytest.approx(both / either)
+    assert right.score(reply, Extent(20, 20)) == pytest.approx(both / either)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,18 @@ def test_a_box_is_read_as_models_write_it(reply: str) -> None:
     assert BoxAnswer(0.1, 0.1, 0.5, 0.5).score(reply, EXTENT) == pytest.approx(1)
 
 
+def test_gemmas_places_begin_with_y() -> None:
+    """A reply of Gemma 4 in "Welcome Gemma 4": a button that is wider than it is high."""
+    gemma = Extent(1000, 1000, y_first=True)
+    button = BoxAnswer(left=0.075, top=0.171, right=0.308, bottom=0.245)
+    reply = '[\n  {"box_2d": [171, 75, 245, 308], "label": "view recipe element"}\n]'
+    assert button.score(reply, gemma) == pytest.approx(1)
+    assert button.score("(171, 75), (245, 308)", gemma) == pytest.approx(1)
+    assert button.reply(gemma) == "171, 75, 245, 308"
+    assert PointAnswer(0.2, 0.7, radius=0.001).score("[700, 200]", gemma) == 1
+    assert PointAnswer(0.2, 0.7).reply(Extent(640, 480, y_first=True)) == "336, 128"
+
+
 @pytest.mark.parametrize("reply", ["", "I cannot tell", "the left one", "12", "[1, 2, 3]"])
 def test_a_reply_without_a_place_is_unreadable(reply: str) -> None:
     assert PointAnswer(0.5, 0.5).score(reply, EXTENT) is None
@@ -83,7 +97,7 @@ def test_a_polygon_holds_the_points_inside_it() -> None:
     for x, y in combinations(range(5, 100, 10), 2):
         for place in ((x, y), (y, x)):
             inside = place[0] < 50 or place[1] > 50
-            assert corner.score("{}, {}".format(*place), (100, 100)) == inside
+            assert corner.score("{}, {}".format(*place), Extent(100, 100)) == inside
 
 
 def test_vqas_soft_accuracy_leaves_each_person_out_once() -> None:
@@ -141,8 +155,8 @@ def test_numbers_are_exact_or_within_a_relative_error() -> None:
     "answer", [PointAnswer(1, 1), BoxAnswer(0, 0, 1, 1), NumberAnswer(12345.5)]
 )
 def test_a_reply_ends_before_its_limit_though_each_character_is_a_token(answer: Any) -> None:
-    assert len(answer.reply((9999, 9999))) < answer.longest
-    json = f'[{{"bbox_2d": [{answer.reply((9999, 9999))}], "label": "it"}}]'
+    assert len(answer.reply(Extent(9999, 9999))) < answer.longest
+    json = f'[{{"bbox_2d": [{answer.reply(Extent(9999, 9999))}], "label": "it"}}]'
     assert len(json) <= 64
 
 

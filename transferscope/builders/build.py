@@ -38,7 +38,7 @@ from transferscope.suites.similar_images import KnownImages
 from transferscope.tasks import LETTERS
 from transferscope.tasks.open_answers import as_fields
 
-VERSION = 3
+VERSION = 4
 """Changes whenever a builder makes other items from the same data."""
 
 HOPELESS = 1000

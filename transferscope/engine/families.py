@@ -1,7 +1,7 @@
 """What the engine knows about families of VLMs: one record per family, in one dict.
 
-To give a family a fast path, write a module with a `ForwardPath` and list it here. A family that
-is not listed runs on the reference path, with the defaults of `Family`.
+To give a family a fast path, write a module with a `ForwardPath` and name it here. A family that
+is not listed has the defaults of `Family`, and runs on the reference path.
 """
 
 import re
@@ -31,16 +31,28 @@ class Family:
     """What differs between families beyond what transformers reports about a model."""
 
     path: str = "transferscope.engine.reference_path:ReferencePath"
-    """The forward path, as `module:class`; imported when a base of the family is first run."""
+    """The forward path, as `module:class`; imported when a base of the family is first run. All but
+    the default encode an image once and keep its features."""
     linears: LinearNames = LinearNames()
     thinking_switches: tuple[str, ...] = ("enable_thinking", "thinking")
     """Variables of chat templates that switch thinking: of Qwen, Gemma, GLM and others; of
     DeepSeek, Kimi and Granite."""
     coordinates: int | None = 1000
     """The largest coordinate with which a reply names a place in an image, at the right and lower
-    edges; None: the pixels of the resized image."""
+    edges; None: the pixels of the resized image. Documented for Qwen2-VL, Qwen2.5-VL (pixels),
+    Qwen3-VL, InternVL, GLM-4.xV and Gemma 4; for others the default is our choice."""
+    y_first: bool = False
+    """Whether a reply names y before x, as Gemma does: Google's answer in discussion 38 of
+    google/gemma-3-4b-it ("likely follows the same format as the Gemini models"); for Gemma 4 its
+    replies in Hugging Face's "Welcome Gemma 4", and FiftyOne's model (github.com/Burhan-Q/gemma4),
+    which has [y1, x1, y2, x2] for boxes and [y, x] for points."""
     image_tokens: tuple[str, ...] = ("image_token_id", "video_token_id")
     """Settings of the configuration that name the tokens of images and videos."""
+
+    @property
+    def own_path(self) -> bool:
+        """Whether the family has a path of its own."""
+        return self.path != Family.path
 
 
 OTHER = Family()
@@ -59,6 +71,8 @@ FAMILIES: dict[str, Family] = {
     "qwen2_vl": Family(path=_QWEN),
     "qwen2_5_vl": Family(path=_QWEN, coordinates=None),
     "qwen3_vl": Family(path=_QWEN),
+    "gemma3": Family(y_first=True),
+    "gemma4": Family(y_first=True),
 }
 """Families by `model_type`, as a model's configuration names it."""
 

@@ -33,13 +33,13 @@ def reply_text(base: Base, item: Item, label: Label) -> str:
 
 
 def extent(base: Base, image: ItemImage) -> Extent:
-    """The largest coordinates of an image, as the base's family writes them, on any path."""
+    """How the base's family writes coordinates in an image, on any path."""
     family = FAMILIES[GLIMPSE] if is_embedded(base) else family_of(base.model.config)
     if largest := family.coordinates:
-        return largest, largest
+        return Extent(largest, largest, family.y_first)
     patch = base.processor.image_processor.patch_size
     _, height, width = patch_grid(base.processor.image_processor, image)
-    return width * patch, height * patch
+    return Extent(width * patch, height * patch, family.y_first)
 
 
 def reply_tokens(processor: Any, texts: Sequence[str], *, end: bool) -> list[tuple[int, ...]]:

@@ -73,10 +73,10 @@ _READABLE = ("Counting", "Relative_Depth")
 _REPLIES: dict[type[OpenAnswer], str] = {
     NumberAnswer: "Answer with a number.",
     TextAnswer: "Answer with the letter of the point.",
-    PointAnswer: "Answer with the coordinates of that point: x, y.",
-    BoxAnswer: "Answer with the coordinates of that box: left, top, right, bottom.",
+    PointAnswer: "Answer with the coordinates of that point.",
+    BoxAnswer: "Answer with the coordinates of that box.",
 }
-"""The last line of the open forms' prompts."""
+"""The last line of the open forms' prompts; each base has its own order of coordinates."""
 _IMAGE_COLUMNS = ("image_1", "image_2", "image_3", "image_4")
 _TEXT = ("idx", "question", "choices", "answer", "prompt")
 

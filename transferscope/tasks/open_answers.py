@@ -2,7 +2,7 @@
 
 Each writes itself as a reply, which a base is trained on, and scores a reply in [0, 1]. Places in
 an image are kept as fractions of its width and height; replies give them as integers in the base's
-own convention, whose largest values are an `Extent`.
+own convention, which is an `Extent`.
 """
 
 import itertools
@@ -12,15 +12,22 @@ import string
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from transferscope.errors import StudyError
 from transferscope.tasks.number_replies import mean_relative_accuracy, number_is_final, read_number
 from transferscope.tasks.reply_text import answer_text
 
-Extent = tuple[int, int]
-"""Coordinates of an image's right and lower edges as a base writes them: the pixels of the resized
-image, or 1000 and 1000."""
+
+class Extent(NamedTuple):
+    """How a base writes coordinates in an image: those of the right and lower edges."""
+
+    right: int
+    """The width of the resized image in pixels, or 1000."""
+    lower: int
+    y_first: bool = False
+    """Whether a point is written y, x and a box top, left, bottom, right."""
+
 
 _GROUP = re.compile(r"[\[(]([^\[\]()]*)[\])]")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?|-?\.\d+")
@@ -240,8 +247,8 @@ def as_fields(answer: OpenAnswer) -> dict[str, object]:
 
 def _written(fractions: Sequence[float], extent: Extent) -> str:
     """Coordinates x, y, x, y as integers; without brackets, which small vocabularies lack."""
-    whole = (round(part * extent[place % 2]) for place, part in enumerate(fractions))
-    return ", ".join(map(str, whole))
+    numbers = [part * extent[place % 2] for place, part in enumerate(fractions)]
+    return ", ".join(f"{round(number)}" for number in _ordered(numbers, extent))
 
 
 def _read(reply: str, count: int, extent: Extent) -> list[float] | None:
@@ -257,7 +264,13 @@ def _read(reply: str, count: int, extent: Extent) -> list[float] | None:
     found = next((one for one in (*groups, *pairs, alone) if len(one) == count), None)
     if found is None:
         return None
-    return [float(number) / extent[place % 2] for place, number in enumerate(found)]
+    numbers = _ordered([float(number) for number in found], extent)
+    return [number / extent[place % 2] for place, number in enumerate(numbers)]
+
+
+def _ordered(numbers: Sequence[float], extent: Extent) -> list[float]:
+    """Pairs x, y in the base's order, or back."""
+    return [numbers[place ^ extent.y_first] for place in range(len(numbers))]
 
 
 def _inside(x: float, y: float, polygon: Sequence[tuple[float, float]]) -> bool:
