@@ -20,6 +20,7 @@ from published_configs import QWEN25_7B, QWEN25_32B
 from transferscope import store as results
 from transferscope.engine import profiling
 from transferscope.engine.base_model import load_base
+from transferscope.engine.families import FAMILIES, GLIMPSE
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.glimpse.shipped import folder
 from transferscope.execution import local as execution
@@ -196,9 +197,10 @@ def test_a_local_model_is_measured_in_tokens_of_its_own(plan, tmp_path, monkeypa
     rates["bfloat16"] = 1e11
     record = json.loads(plan(TEXT.replace("MODEL", str(where)), "--json")[1])
     its, total = record["models"]["s"], record["total"]
-    layers, slow = record["notes"]
+    path, layers, slow = record["notes"]
+    assert path == "s: qwen2_5_vl has its own path: images are encoded once and kept"
     assert slow.startswith("s: a matrix product in bfloat16 takes 2.0 times as long here as in")
-    assert fast["notes"][1:] == [layers]
+    assert fast["notes"][1:] == [path, layers]
     assert layers.startswith("s: adapted: 21 linear layers (down_proj, gate_proj, k_proj, o_proj, ")
     assert "; not adapted: vision tower and projector stay frozen (model.visual); head" in layers
     for key in ("train", "score"):
@@ -289,7 +291,10 @@ def test_a_hub_models_configuration_is_all_that_is_fetched(plan, monkeypatch, tm
     record = json.loads(plan(TEXT.replace("MODEL", "Qwen/Qwen2.5-VL-7B-Instruct"), "--json")[1])
     assert asked == [("Qwen/Qwen2.5-VL-7B-Instruct", "config.json")]
     assert record["models"]["s"]["parameters"] == pytest.approx(8_292_166_656, rel=2e-4)
-    assert record["notes"] == ["s: no times: the weights are not on this machine"]
+    assert record["notes"] == [
+        "s: no times: the weights are not on this machine",
+        "s: qwen2_5_vl has its own path: images are encoded once and kept",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -332,6 +337,14 @@ def test_sizes_that_a_configuration_leaves_to_its_family_are_the_familys(plan, t
     assert code == 0
     assert record["models"]["s"]["parameters"] == pytest.approx(4.30e9, rel=2e-3)
     assert any(note.startswith("s: the costs of gemma3 are rough") for note in record["notes"])
+    path = "s: gemma3 takes the reference path: images are encoded in every forward"
+    assert path in record["notes"]
+    gemma = record["models"]["s"]
+    answers = gemma["score_items"] // 2  # of each target; an item of Jigsaw has three images
+    assert gemma["images_encoded"] == gemma["train_items"] + answers + 3 * answers
+    assert (gemma["features_wanted_bytes"], gemma["features_bytes"]) == (0, 0)
+    for name in FAMILIES.keys() - {GLIMPSE}:  # whose model_type is Qwen2.5-VL's
+        assert Shapes.model_construct(family=name).exact == FAMILIES[name].own_path
 
 
 # The estimate.
@@ -516,11 +529,33 @@ def test_the_plan_is_silent_about_what_is_usual_in_a_recipe(plan, tmp_path):
     usual = plan(text, "--memory", "80")[1]
     assert "usual" not in usual
     assert "Note: s: adapted: 196 linear layers" in usual  # 28 layers of seven
+    assert "Note: s: qwen2_5_vl has its own path: images are encoded once and kept\n" in usual
+    peft = plan(text.replace("recipe: {", "recipe: {peft: {use_dora: true}, "), "--memory", "80")[1]
+    assert ("on the reference path" in peft, "has its own path" in peft) == (True, False)
+
+
+def test_large_images_without_a_limit_are_said(plan, tmp_path):
+    """A side is a multiple of 28 pixels: 71 x 54 tokens of 28 x 28."""
+    from PIL import Image
+
+    model, folder = local(tmp_path / "7b", QWEN25_7B), tmp_path / "photos"
+    (folder / "T").mkdir(parents=True)
+    (folder / "suite.yaml").write_text("name: photos\ntasks: [{name: T}]\n")
+    for split, side in (("train", 2000), ("eval", 1990)):
+        Image.new("RGB", (side, 1500)).save(folder / "T" / f"{split}.png")
+        row = {"id": "1", "images": [f"{split}.png"], "question": "?", "choices": ["a", "b"]}
+        (folder / "T" / f"{split}.jsonl").write_text(json.dumps(row | {"answer": "A"}))
+    text = f"name: one\nmodels: {{s: {model}}}\nsuite: {folder}\nrecipe: {{LIMIT}}\n"
+    note = "Note: s: recipe.max_pixels is null, and an image takes up to 3,834 tokens; a limit "
+    assert note in plan(text.replace("LIMIT", ""), "--memory", "80")[1]
+    limited = plan(text.replace("LIMIT", "max_pixels: 262144"), "--memory", "80")
+    assert (limited[0], "max_pixels" in limited[1]) == (0, False)
 
 
 def test_an_embedded_base_keeps_its_own_defaults_without_a_word(plan):
     text = TEXT.replace("MODEL", "glimpse-s")
-    assert "usual" not in plan(text, "--no-calibration")[1]
+    usual = plan(text, "--no-calibration")[1]
+    assert ("usual" in usual, " path" in usual) == (False, False)
     text = text.replace("recipe: {", "recipe: {learning_rate: 0.1, ")
     assert "Note: s: the learning rate is 0.1; 0.0015 is usual" in plan(text, "--no-calibration")[1]
 

@@ -1,4 +1,5 @@
-"""What `plan` prints on a recipe: unusual values, and which layers are adapted."""
+"""What `plan` prints on a recipe: unusual values, which path a run takes, and which layers are
+adapted."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from transferscope.study.estimate import ModelCost
     from transferscope.study.plan import Plan
 
-FAR, LARGE = 10, 1e9
-"""Factor from the usual learning rate, and parameters in float32, from which on a plan warns."""
+FAR, LARGE, MANY = 10, 1e9, 1280
+"""Factor from the usual learning rate, parameters in float32, and tokens of an image (the limit
+that Qwen2.5-VL's model card advises) from which on a plan warns."""
 
 
 def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
@@ -42,7 +44,15 @@ def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
                 f"{name}: recipe.peft: PEFT's own layers, one adapter at a time on the reference "
                 "path, with a copy of the base beside it; slower than estimated here"
             )
+        elif name in found.families and not model.embedded and not (full and name in trained):
+            yield f"{name}: {_path(found.families[name])}"
         cost = found.models.get(name)
+        tokens = cost.largest_image_tokens if cost else 0
+        if recipe.max_pixels is None and not model.embedded and tokens > MANY:
+            yield (
+                f"{name}: recipe.max_pixels is null, and an image takes up to {tokens:,} tokens; "
+                "a limit saves memory and time"
+            )
         params = cost.parameters if cost else 0
         if name in trained and full:
             yield f"{name}: {_of_full(plan, name, cost)}"
@@ -63,6 +73,15 @@ def cautions(study: Study, plan: Plan, found: Costs) -> Iterator[str]:
                     f"{name}: a matrix product in bfloat16 takes {slower:.1f} times as long here "
                     "as in float32; recipe.precision: float32 gives slightly other numbers"
                 )
+
+
+def _path(family: str) -> str:
+    """Which path a base of a family takes, and what that means for its images."""
+    from transferscope.engine.families import FAMILIES, OTHER
+
+    if FAMILIES.get(family, OTHER).own_path:
+        return f"{family} has its own path: images are encoded once and kept"
+    return f"{family} takes the reference path: images are encoded in every forward"
 
 
 def _of_full(plan: Plan, name: str, cost: ModelCost | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,6 +49,8 @@ class Costs:
     models: dict[str, ModelCost]
     rates: dict[str, Rates]
     notes: list[str]
+    families: dict[str, str] = field(default_factory=dict[str, str])
+    """Each model's `model_type`."""
 
     def record(self) -> dict[str, Any]:
         """All numbers, with units in their names."""
@@ -101,6 +103,7 @@ def costs(
         except DataError as error:
             notes.append(f"{name}: only counts, no FLOPs and no memory: {error}")
             continue
+        found.families[name] = shapes.family
         if not shapes.exact:
             notes.append(
                 f"{name}: the costs of {shapes.family} are rough: its layers and image tokens "

@@ -76,6 +76,8 @@ class ItemWork(NamedTuple):
     tokens: float
     longest: int
     """Tokens of the longest item."""
+    largest: int
+    """Tokens of the largest image."""
     images: float
     vision: float
     """FLOPs of encoding the images."""
@@ -100,8 +102,10 @@ class ModelCost:
     score_flops: int
     images: int
     """Distinct images."""
+    largest_image_tokens: int
     images_encoded: int
-    """More than the distinct images if their features do not stay in memory or on disk."""
+    """More than the distinct images if their features do not stay in memory or on disk, or the
+    family has no path of its own."""
     vision_flops: int
     flops: int
     weights_bytes: int
@@ -187,6 +191,7 @@ class CostEstimate:
             left: the share of the work that the results folder does not have yet.
         """
         memory, answers, distinct = self.memory(), self._answers(), self._distinct()
+        shapes = self.shapes
         if memory["checkpointing"]:
             self.work = {key: self._item_work(key, again=True) for key in self.work}
         train = {run: self._total(self._passes(run), "training") for run in self.runs}
@@ -196,7 +201,9 @@ class CostEstimate:
         encoded: Mapping[Key, float] = distinct
         budget = self.plan.study.budget
         limit = (budget.memory + budget.disk) * GIB
-        if self.full or memory["features_wanted_bytes"] > limit:
+        if not shapes.exact:  # on the reference path, with every row of a forward
+            encoded = {**passes, **{key: len(self.runs) * n for key, n in answers.items()}}
+        elif self.full or memory["features_wanted_bytes"] > limit:
             # Each pass encodes its training images again, and each shard those of the targets.
             times = 1 + len(self.shards)
             targets: dict[Key, float] = {
@@ -207,7 +214,7 @@ class CostEstimate:
         vision, score = self._total(encoded, "vision"), self._total(answers, "scoring")
         runs, train_flops = len(self.runs), sum(train.values())
         found = ModelCost(
-            parameters=self.shapes.num_params,
+            parameters=shapes.num_params,
             train_items=round(passes.total()),
             train_tokens=round(self._total(passes, "tokens")),
             train_flops=round(train_flops),
@@ -215,6 +222,7 @@ class CostEstimate:
             score_tokens=round(runs * self._total(answers, "tokens")),
             score_flops=round(runs * score),
             images=round(self._total(distinct, "images")),
+            largest_image_tokens=max(work.largest for work in self.work.values()),
             images_encoded=round(self._total(encoded, "images")),
             vision_flops=round(vision),
             flops=round(train_flops) + round(runs * score) + round(vision),
@@ -257,7 +265,7 @@ class CostEstimate:
         scored = max(self.work[task, "eval"].longest for task in self.plan.targets)
         scored *= min(study.evaluation.batch_size, round(sum(self._answers().values())))
         scoring = scored * cost.activation_bytes(shapes, precision, training=False)
-        wanted = round(self._total(self._distinct(), "feature_bytes"))
+        wanted = round(self._total(self._distinct(), "feature_bytes")) if shapes.exact else 0
         features, host = min(round(study.budget.memory * GIB), wanted), PROCESS
         if self.plan.items.stable:  # images are drawn, and kept while a shard needs them
             pixels = fmean(work.pixel_bytes for work in self.work.values())
@@ -288,7 +296,8 @@ class CostEstimate:
         features = shapes.hidden_size * (1 + len(shapes.vision.deepstack_visual_indexes))
         limit = self.recipe.max_pixels
         grids = [[cost.grid(shapes, *size, limit) for size in one] for one in sizes]
-        tokens = [sum(shapes.image_tokens(*grid) for grid in one) for one in grids]
+        of_image = [[shapes.image_tokens(*grid) for grid in one] for one in grids]
+        tokens = list(map(sum, of_image))
         lengths = [
             text_tokens(item.prompt) + around + 2 * len(item.images) + of_images
             for item, of_images in zip(items, tokens, strict=True)
@@ -300,6 +309,7 @@ class CostEstimate:
         return ItemWork(
             tokens=fmean(lengths),
             longest=max(lengths),
+            largest=max(count for one in of_image for count in one),
             images=fmean(map(len, grids)),
             vision=vision,
             training=fmean(training(shapes, length, again=again) for length in lengths) + more,

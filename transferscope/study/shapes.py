@@ -96,7 +96,7 @@ class Shapes(BaseModel, strict=True, frozen=True):
 
     @property
     def exact(self) -> bool:
-        """Whether the family is built as counted."""
+        """Whether the family is built as counted, and runs on a path of its own."""
         return self.family in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
     def image_tokens(self, rows: int, columns: int) -> int:
