@@ -327,6 +327,22 @@ def test_another_base_under_the_same_name_is_noticed(carry_out, text, base):
     assert len(carry_out(text)[0].trained) == 8
 
 
+@pytest.mark.parametrize("new", ["items: 6, learning_rate: 1", "items: 6, rank: 8", "items: 6"])
+def test_cells_of_an_earlier_recipe_or_base_do_not_stand_in_for_those_that_failed(
+    carry_out, text, base, tmp_path, new
+):
+    carry_out(text)
+    if new == "items: 6":
+        (base / "weights").write_text("other")
+    changed = text.replace("items: 6", new).replace("fleet: 3", "fleet: 1")
+    _, _, outcome = carry_out(changed, fail=["Counting"])
+    assert len(outcome.failed) == 2
+    found = rows(tmp_path / "out")
+    assert "Counting" not in found["source"].to_list()
+    assert found.height == 3 * (1 + 2 * 2 + 2) * 4
+    assert carry_out(changed)[0].trained == [("Counting", 0), ("Counting", 1)]
+
+
 def test_a_damaged_table_is_named_and_made_again_without_training(carry_out, text, tmp_path):
     carry_out(text)
     before, out = rows(tmp_path / "out"), tmp_path / "out"

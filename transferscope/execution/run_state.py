@@ -149,6 +149,7 @@ class RunState:
         """What the folder lacks of a shard; work that is done already is owed no more."""
         study, plan, items = self.study, self.plan, []
         base_hash = self.hashes[shard.model][0]
+        self.store.leave_other_bases(shard.model, base_hash)
         for run in shard.runs:
             doing = f"{run.model}: preparing the items for {describe([run])}"
             self.report_progress(doing, worker=worker)

@@ -61,6 +61,7 @@ def run_study(
         notes: list[str] = []
         store = open_store(folder, list(study.models), set(plan.runs), notes.append)
         store.notes = items.notes
+        _leave_outdated(plan, store)
         _refuse_overlap(plan, store)
         state = RunState(plan, store, on_event)
         for note in [*notes, *items.notes, *plan.notes]:
@@ -114,6 +115,16 @@ def _finished(plan: Plan, store: Store, run: Run) -> tuple[list[str], bool]:
     have = store.keys(run)
     finished = [target for target, key in cells.items() if have.get(target) == key]
     return finished, run.trained and adapter.get("key") == training
+
+
+def _leave_outdated(plan: Plan, store: Store) -> None:
+    """Keep cells of an earlier study file, or of items that changed, out of results: only those
+    leave that are computed anew, which may fail or be stopped."""
+    for run, record in store.runs.items():
+        current, _ = _finished(plan, store, run)
+        record["cells"] = {name: file for name, file in record["cells"].items() if name in current}
+        record["gold"] = {name: gold for name, gold in record["gold"].items() if name in current}
+    store.save()
 
 
 def _refuse_overlap(plan: Plan, store: Store) -> None:

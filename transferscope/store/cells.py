@@ -56,6 +56,13 @@ class Store:
         known = {table["key"] for table in self.tables.values()}
         return tuple(target for target, key in cells.items() if key not in known)
 
+    def leave_other_bases(self, model: str, base: str) -> None:
+        """Keep cells of a model whose weights have changed since out of results."""
+        for run, record in self.runs.items():
+            if run.model == model and record["base"] != base and record["cells"]:
+                record["cells"], record["gold"] = {}, {}
+        self.save()
+
     def has_adapter(self, run: Run, key: str) -> bool:
         """Whether the folder has the run's adapter under this key, with every file intact."""
         folder = self.folder / adapter_folder(run)
