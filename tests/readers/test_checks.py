@@ -16,6 +16,8 @@ from transferscope.analysis.verdict import MOST_LINES, Check, ranked
 from transferscope.matrix import from_predictions
 from transferscope.predictions import check_predictions
 from transferscope.readers.checks import check_rows, check_runs
+from transferscope.readers.files import read_file
+from transferscope.readers.formats import read_table
 from transferscope.readers.harness.evaluations import read_evaluations
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
@@ -254,6 +256,19 @@ def test_log_probabilities_that_differ_show_that_the_adapter_was_loaded():
     table = rows(base=[0, 1] * 20, a__0=[0, 1] * 20)
     scores = [[-1.0, -2.0]] * 40 + [[-1.1, -2.1]] * 40
     assert not check_rows(table.with_columns(logprobs=pl.Series(scores)))
+
+
+def test_margins_tell_a_weak_or_collapsed_finetune_from_a_copy(tmp_path):
+    """As a study writes them: options that agree are no copies where the margins differ."""
+    table = rows(base=[0, 1] * 20, a__0=[0, 1] * 20, b__0=[1] * 40, c__0=[1] * 40, d__0=[1] * 40)
+    margins = [1.0] * 40 + [1.3] * 40 + [2.0] * 40 + [3.0] * 40
+    for last, voided in ((2.5, set()), (3.001, {"c", "d"}), (1.999, {"b", "d"})):
+        each = pl.Series("margin", margins + [last] * 40)
+        path = tmp_path / "table.parquet"
+        table.with_columns(each).write_parquet(path)
+        assert void(check_rows(read_table(read_file(path), None).rows)) == voided
+    unmoved = table.with_columns(margin=pl.lit(1.0))
+    assert void(check_rows(unmoved)) == {"a", "b", "c", "d"}
 
 
 def test_no_more_than_eight_lines_come_first_and_the_worst_lead():

@@ -37,6 +37,9 @@ OTHER_KEY = 0.05
 the options stand in another order, or the items are others."""
 OTHER_PROMPT = 0.5
 """Share of items with another prompt from which the prompt, not the finetune, may be the cause."""
+APART = 0.02
+"""Mean difference of margins, in log-probability, beyond which two runs are not one, though they
+choose the same options: rounding is below it, any training above."""
 _RUN = ("model", "seed", "source")
 _ANSWER = ("choice", "correct", "score", "logprobs")
 
@@ -82,12 +85,16 @@ def _all_right(rows: pl.DataFrame) -> Iterator[Check]:
 
 
 def _equal_to_base(rows: pl.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
-    """Each run with the number of values that it and its base have, and how many are equal."""
+    """Each run with the number of values that it and its base have, how many are equal, and how
+    far apart the margins are on average."""
     on = [column for column in ("model", "seed", "target", "item") if column in rows.columns]
     base = rows.filter(pl.col("source").is_null()).drop("source")
     pairs = rows.drop_nulls("source").join(base, on=on, suffix="_base")
     equal = [(pl.col(column) == pl.col(f"{column}_base")).sum() for column in columns]
-    return pairs.group_by(_RUN, maintain_order=True).agg(pl.len(), *equal).rows()
+    apart = pl.lit(None)
+    if "margin" in rows.columns:
+        apart = (pl.col("margin") - pl.col("margin_base")).abs().mean()
+    return pairs.group_by(_RUN, maintain_order=True).agg(pl.len(), *equal, apart=apart).rows()
 
 
 def _same_answers(rows: pl.DataFrame) -> Iterator[Check]:
@@ -96,12 +103,18 @@ def _same_answers(rows: pl.DataFrame) -> Iterator[Check]:
     known = [column for column in (*_ANSWER, "reply") if column in rows.columns]
     answer = pl.struct(pl.col(known).exclude("reply")).hash()
     option = "choice" if "choice" in known else pl.lit(None)
-    rows = rows.select(*CELL, "item", answer=answer, reply=pl.struct(known).hash(), option=option)
+    margin = pl.lit(None, pl.Float64)
+    if "margin" in rows.columns:
+        margin = pl.col("margin").fill_nan(None)
+    more = {"reply": pl.struct(known).hash(), "option": option, "margin": margin}
+    rows = rows.select(*CELL, "item", answer=answer, **more)
     tuned = rows.drop_nulls("source")
     idle = set()
     several = tuned.group_by("model", "source").agg(pl.col("seed").n_unique() > 1)
     seeds = set(several.filter("seed")["model", "source"].rows())
-    for model, seed, source, n, equal, alike in _equal_to_base(rows, "answer", "reply"):
+    for model, seed, source, n, equal, alike, apart in _equal_to_base(rows, "answer", "reply"):
+        if apart is not None and apart > APART:  # the adapter was loaded
+            continue
         name = shown(source) + f" (seed {shown(seed)})" * ((model, source) in seeds)
         if n >= FEWEST and n == alike:
             idle.add((model, seed, source))
@@ -118,15 +131,18 @@ def _same_answers(rows: pl.DataFrame) -> Iterator[Check]:
             all=pl.struct("target", "item", "reply").hash().implode().hash(),
             # Two seeds that collapsed to one option agree without being copies.
             fallen=pl.col("option").eq(pl.col("option").first()).all(ignore_nulls=False),
+            margin=pl.col("margin").mean().fill_null(0.0),
         )
     )
-    first: dict[tuple[str, int, bool], tuple[str, str]] = {}
-    for model, seed, source, n, replies, fallen in whole.sort("source", "seed").rows():
+    first: dict[tuple[str, int, bool], list[tuple[tuple[str, str], float]]] = {}
+    for model, seed, source, n, replies, fallen, margin in whole.sort("source", "seed").rows():
         if n >= FEWEST and (model, seed, source) not in idle:
-            run = seed, source
-            twin = first.setdefault((model, replies, fallen), run)
-            if twin is not run and not (fallen and source == twin[1]):
-                yield _twins(model, twin, run)
+            seen = first.setdefault((model, replies, fallen), [])
+            twin = next((run for run, other in seen if abs(other - margin) <= APART), None)
+            if twin is None:
+                seen.append(((seed, source), margin))
+            elif not (fallen and source == twin[1]):
+                yield _twins(model, twin, (seed, source))
 
 
 def _twins(model: str, one: tuple[str, str], two: tuple[str, str]) -> Check:
@@ -146,7 +162,7 @@ def _twins(model: str, one: tuple[str, str], two: tuple[str, str]) -> Check:
 def _same_averages(rows: pl.DataFrame) -> Iterator[Check]:
     """Runs whose average equals the base's, or another seed's, on every target."""
     rows = rows.select(*CELL, "accuracy")
-    for model, _, source, n, equal in _equal_to_base(rows, "accuracy"):
+    for model, _, source, n, equal, _ in _equal_to_base(rows, "accuracy"):
         if n >= FEWEST_AVERAGES and n == equal:
             average = f"{shown(source)} has the base's average on all {n} tasks"
             yield _runs("void", f"{average}. Was the adapter loaded?", model, source)

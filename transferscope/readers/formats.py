@@ -137,6 +137,8 @@ def _prediction_rows(frame: pl.DataFrame, name: str) -> pl.DataFrame:
         refuse(frame["score"].is_null(), frame, name, empty)
         frame = frame.with_columns(correct=pl.col("score") == 1)
     given = [column for column in _ANSWERS if column in frame.columns]
+    if frame.schema.get("margin") == pl.Float64:  # as a study writes it
+        given.append("margin")
     rows = frame.select(*CELL, text_column(frame["item"], frame, name), *given, "row")
     rows = _with_nulls(rows, (*CELL, "item"), name)
     return without_repeated_scores(check_predictions(rows, name))
