@@ -1,5 +1,6 @@
 """The plan: runs, fleets, what each run learns from, and the keys of its cells."""
 
+import json
 import pickle
 from collections import Counter
 from dataclasses import fields, replace
@@ -7,6 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from messages import raises
+from PIL import Image
 
 from transferscope.errors import StudyError
 from transferscope.store.cells import adapter_folder
@@ -304,6 +306,26 @@ def test_scoring_and_questions_change_the_cells_alone():
     assert not set(circular[1].values()) & set(before[1].values())
     fewer = keys(TEXT.replace("[Counting, Relative_Depth]", "[Counting]"))
     assert fewer[1]["Counting"] == before[1]["Counting"]
+
+
+@pytest.mark.parametrize("change", [{"group": "one scene"}, {"choices": ["no", "yes"]}])
+def test_groups_and_choices_that_the_prompt_does_not_show_change_the_cells(tmp_path, change):
+    (tmp_path / "suite.yaml").write_text("name: mine\ntasks: [{name: T}]\n")
+    (folder := tmp_path / "T").mkdir()
+    Image.new("RGB", (56, 56)).save(folder / "a.png")
+    item = {"id": "1", "images": ["a.png"], "question": "Q?", "choices": ["yes", "no"]}
+    item |= {"prompt": "Q?", "answer": "A"}
+    text = f"name: one\nmodels: {{s: glimpse-s}}\nsuite: {tmp_path}\nseeds: 1"
+    (folder / "train.jsonl").write_text(json.dumps(item | {"question": "Other?"}))
+
+    def found(item):
+        (folder / "eval.jsonl").write_text(json.dumps(item))
+        return made(text).keys(Run("s", "source", "T", 0), "weights")
+
+    before, after = found(item), found(item | change)
+    assert after.training == before.training
+    assert after.cells != before.cells
+    assert found(item).cells == before.cells
 
 
 def test_the_style_of_the_prompt_changes_adapters_and_cells():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from transferscope.errors import StudyError
 from transferscope.study import Study
 from transferscope.study.file import suite_of
-from transferscope.tasks import Item, Split, Suite, gold
+from transferscope.tasks import BY_IMAGES, LETTERS, Item, Split, Suite, gold
 from transferscope.tasks.choices import with_style
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ class StudyItems:
         prompt = self.study.evaluation.prompt
         name = f"eval {hashed([*self._eval_source(), prompt, target, self.eval_count(target)])}"
         if name not in self.digests:
-            self.digests[name] = hashed(
-                [[item.id, item.digest(), len(item.choices)] for item in self.eval_items(target)]
-            )
+            self.digests[name] = hashed(list(map(_as_evaluated, self.eval_items(target))))
         return self.digests[name]
 
     def _eval_source(self) -> list[object]:
@@ -143,6 +141,17 @@ class StudyItems:
                 f"{other.task}: the same images, with the same question or choices; remove it "
                 "from the training items"
             )
+
+
+def _as_evaluated(item: Item) -> list[object]:
+    """All of an item that its row in a table depends on, beside the model."""
+    parts: list[object] = [item.id, item.digest(), len(item.choices)]
+    shown = (f"({letter}) {choice}" for letter, choice in zip(LETTERS, item.choices, strict=False))
+    if not all(choice in item.prompt for choice in shown):  # else the digest has them
+        parts.append(item.choices)
+    if item.group and not item.group.startswith(BY_IMAGES):  # else it follows from the images
+        parts.append({"group": item.group})
+    return parts
 
 
 def hashed(value: object) -> str:

@@ -35,6 +35,7 @@ LEVELS: tuple[Level, ...] = ("low", "mid", "high")
 GRANULARITIES: tuple[Granularity, ...] = ("pixel", "crop", "image")
 SPLITS: tuple[Split, ...] = ("train", "eval")
 LETTERS = "ABCDEFGHIJ"
+BY_IMAGES = "images of "  # then an item's id: the name of a group that `grouped` made
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ def grouped(items: Sequence[Item]) -> list[Item]:
     firsts = [first(place) for place in range(len(items))]
     shared = {one for place, one in enumerate(firsts) if one != place}
     return [
-        replace(item, group=f"images of {items[one].id}") if one in shared else item
+        replace(item, group=f"{BY_IMAGES}{items[one].id}") if one in shared else item
         for item, one in zip(items, firsts, strict=True)
     ]
 
