@@ -155,6 +155,7 @@ def test_an_invalid_entry_is_one_line_that_names_it(text):
         ("glimpse-s", "{wher: x}"),
         ("{s: glimpse-s}", "{}"),
         ("{s: glimpse-s}", "{a b: x, a_b: y}"),
+        ("{s: glimpse-s}", "{a+b: x, a_b: y}"),
         ("suite: glimpse", "suite: glimps"),
         ("suite: glimpse", "suite: {name: glimpse, difficulty: 2}"),
         ("suite: glimpse", f"suite: {'x/' * 3000}"),

@@ -371,8 +371,10 @@ def _check(study: Study) -> None:
             )
     if len(set(study.seeds)) < len(study.seeds):
         raise StudyError(f"seeds: a seed is given twice in {list(study.seeds)}")
-    if len({name.lower().replace(" ", "_") for name in study.models}) < len(study.models):
-        raise StudyError("models: two names differ only in case or blanks")
+    if len(set(map(_as_file, study.models))) < len(study.models):
+        raise StudyError(
+            "models: two names are the same in file names: they differ only in case, blanks, _ or +"
+        )
     full = study.recipe.method == "full"
     if full and (given := study.evaluation.strengths) != (1.0,):
         raise StudyError(f"evaluation.strengths: must be [1] with method full, got {[*given]}")
