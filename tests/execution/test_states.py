@@ -76,6 +76,18 @@ def test_an_exported_adapter_answers_as_the_study_scored_it(folder, run, tmp_pat
             assert [list(found[k].logprobs) for _, k in order] == rows["logprobs"].to_list()
 
 
+def test_an_adapter_at_a_strength_has_every_alpha_at_it(run, tmp_path):
+    here = tmp_path / "out" / "adapters" / "s" / "Counting" / "0"
+    here.mkdir(parents=True)
+    (here / "run.json").write_text('{"recipe": {}}')
+    config = {"lora_alpha": 32, "alpha_pattern": {"q_proj": 64}}
+    (here / "adapter_config.json").write_text(json.dumps(config))
+    words = ("export-adapter", tmp_path / "out", "s", "Counting", 0, "--strength", 0.5)
+    assert run(*words, "--out", tmp_path / "half")[0] == 0
+    half = json.loads((tmp_path / "half" / "adapter_config.json").read_text())
+    assert half == {"lora_alpha": 16, "alpha_pattern": {"q_proj": 32}}
+
+
 def test_what_cannot_be_exported_is_refused(folder, run, tmp_path):
     words = ("export-adapter", folder / "with", "s")
     code, _, error = run(*words, "Jigsaw", 0, "--out", tmp_path / "a")

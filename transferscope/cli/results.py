@@ -227,6 +227,8 @@ def export_adapter(
                 config = results.read_json(here / "adapter_config.json")
                 if strength != 1:
                     config["lora_alpha"] *= strength
+                    patterns = config.get("alpha_pattern") or {}
+                    config["alpha_pattern"] = {name: strength * a for name, a in patterns.items()}
                 shutil.copytree(here, new, ignore=shutil.ignore_patterns(results.RUN))
                 (new / "adapter_config.json").write_bytes(results.as_json(config))
                 alpha = f"lora_alpha {config['lora_alpha']:g}"
