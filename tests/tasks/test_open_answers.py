@@ -85,6 +85,32 @@ def test_gemmas_places_begin_with_y() -> None:
     assert PointAnswer(0.2, 0.7).reply(Extent(640, 480, y_first=True)) == "336, 128"
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "(x1, y1, x2, y2) = (64, 48, 320, 240)",
+        '{"x1": 64, "y1": 48, "x2": 320, "y2": 240}',
+        "64-48-320-240",
+    ],
+)
+def test_the_number_of_a_name_is_no_coordinate(reply: str) -> None:
+    assert BoxAnswer(0.1, 0.1, 0.5, 0.5).score(reply, EXTENT) == pytest.approx(1)
+
+
+@given(value=st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15))
+def test_an_exact_number_is_right_as_it_is_written(value: float) -> None:
+    answer = NumberAnswer(float(value), exact=True)
+    assert answer.score(answer.reply(EXTENT), EXTENT) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "reply", "score"),
+    [("+", "-", 0), ("+", "+", 1), ("?", "!", 0), ("ネコ", "ネコ。", 1), ("cat", "«cat»!", 1)],
+)
+def test_a_mark_is_an_answer_only_where_it_is_all_of_it(form: str, reply: str, score: int) -> None:
+    assert TextAnswer((form,)).score(reply, EXTENT) == score
+
+
 @pytest.mark.parametrize("reply", ["", "I cannot tell", "the left one", "12", "[1, 2, 3]"])
 def test_a_reply_without_a_place_is_unreadable(reply: str) -> None:
     assert PointAnswer(0.5, 0.5).score(reply, EXTENT) is None

@@ -22,9 +22,9 @@ _VALUES = {word: value for value, word in enumerate(_SMALL)} | {
 }
 _WORD = "|".join(sorted(_VALUES, key=len, reverse=True))
 _NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-−])?(?:"
-    r"(?P<over>\d+)\s?/\s?(?P<under>[1-9]\d*)"
-    r"|(?P<grouped>\d{1,3}(?:,\d{3})+(?:\.\d+)?)(?!\d)"
+    r"(?<![\w.])(?P<sign>[-−]|(?:minus|negative)\s)?(?:"
+    r"(?P<over>\d+)\s?[/⁄]\s?(?P<under>[1-9]\d*)"
+    r"|(?P<grouped>[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?)(?!\d)"
     r"|(?P<plain>\d+(?:[.,]\d+)?|\.\d+)(?P<power>e[-+]?\d{1,3}\b)?"
     rf"|(?P<words>(?:{_WORD}|hundred)(?:(?:\s+and\s+|[\s-]+)(?:{_WORD}|hundred))*)\b"
     r")",
@@ -36,7 +36,7 @@ def read_number(reply: str) -> float | None:
     """The first number in a reply; None where there is no number.
 
     `3`, `about 3.5 meters`, `3,5` (a comma before other than three digits is a decimal point),
-    `1,200`, `1/2` and `twenty-one` are understood.
+    `1,200`, `1/2`, `minus 2` and `twenty-one` are understood.
     """
     found = _NUMBER.search(reply)
     if found is None:

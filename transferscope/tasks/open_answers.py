@@ -9,6 +9,7 @@ import itertools
 import math
 import re
 import string
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -30,7 +31,8 @@ class Extent(NamedTuple):
 
 
 _GROUP = re.compile(r"[\[(]([^\[\]()]*)[\])]")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?|-?\.\d+")
+_NUMBER = re.compile(r"(?<![A-Za-z\d.])-?(?:\d+(?:\.\d+)?|\.\d+)")
+"""A coordinate; the 1 of `x1` is none."""
 _LABEL = re.compile(r"^(?:the )?answer(?: is\b|:)\s*", re.I)
 _ARTICLES = {"a", "an", "the"}
 _NAMED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -82,7 +84,10 @@ class NumberAnswer(OpenAnswer):
     """Whether only this number is right. Otherwise by mean relative accuracy."""
 
     def reply(self, extent: Extent) -> str:
-        return f"{self.value:.10g}"
+        text = f"{self.value:.10g}"
+        if self.exact and float(text) != self.value:
+            return repr(float(self.value)).removesuffix(".0")
+        return text
 
     def score(self, reply: str, extent: Extent) -> float | None:
         number = read_number(answer_text(reply))
@@ -290,11 +295,18 @@ def _plain(text: str) -> str:
     # Between digits a comma or a period belongs to a number; elsewhere a hyphen parts words.
     text = re.sub(r"(?<=\d),(?=\d)", "", text.lower().replace("'", ""))
     text = re.sub(r"(?<!\d)\.|\.(?!\d)", "", text)
-    kept = text.translate(str.maketrans(dict.fromkeys(set(string.punctuation) - {"."}, " ")))
-    words = kept.split()
+    kept = "".join(" " if _is_mark(letter) else letter for letter in text)
+    words = kept.split() or [text.strip()]  # a reply may be a mark: + is not -
     # A last word is no article: "A" and "point A" name a point.
     words = [word for word in words[:-1] if word not in _ARTICLES] + words[-1:]
     return " ".join(str(_DIGITS.get(word, word)) for word in words)
+
+
+def _is_mark(letter: str) -> bool:
+    """Whether a character is punctuation of any script, or a symbol of ASCII; not a period."""
+    return letter != "." and (
+        letter in string.punctuation or unicodedata.category(letter).startswith("P")
+    )
 
 
 def _similarity(text: str, form: str) -> float:
