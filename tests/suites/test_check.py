@@ -39,7 +39,17 @@ def test_a_suite_without_problems_is_counted_and_the_code_is_0(run, tmp_path: Pa
 
 def test_every_problem_is_named_with_file_row_and_column_and_the_code_is_1(run, tmp_path: Path):
     same = {"images": ["eval0.png"]}
-    rows(tmp_path, "eval", {}, {"answer": "C"}, same, {"id": "0"}, {"images": []}, {"question": 3})
+    rows(
+        tmp_path,
+        "eval",
+        {},
+        {"answer": "C"},
+        same,
+        {"id": "0"},
+        {"images": []},
+        {"question": 3},
+        {"choices": ["1", "1"]},
+    )
     copied = {"images": ["eval0.png"], "question": "In other words?"}
     rows(tmp_path, "train", {}, copied)
     code, text, _ = run("suites", "check", tmp_path, "--json")
@@ -52,10 +62,11 @@ def test_every_problem_is_named_with_file_row_and_column_and_the_code_is_1(run, 
         f"{path}:4: id '0' is also in line 1",
         f"{path}:5: images: List should have at least 1 item after validation, not 0; found '[]'",
         f"{path}:6: question: Input should be a valid string; found '3'",
+        "T, eval: item '6' offers '1' more than once",
         "training item '1' of T is evaluation item '0' of T: the same images, with the same "
         "question or choices",
     ]
-    assert [(one["items"], one["wrong"]) for one in record["splits"]] == [(2, 5), (2, 0)]
+    assert [(one["items"], one["wrong"]) for one in record["splits"]] == [(3, 6), (2, 0)]
     code, text, _ = run("suites", "check", tmp_path)
     assert code == 1
     assert all(problem in text for problem in record["wrong"])

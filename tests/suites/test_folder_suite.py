@@ -147,12 +147,16 @@ def test_an_open_answer_is_read(folder: Path, given: object, answer: OpenAnswer)
         {"images": ["eval.jsonl"]},
         {"id": "cat-1"},
         {"group": ""},
+        {"prompt": "  "},
+        {"choices": ["1", " "]},
         {"answer": {"number": 2}},
         {"choices": None, "answer": {"number": 2, "text": "two"}},
         {"choices": None, "answer": {"box": [0.5, 0, 0.1, 1]}},
         {"choices": None, "answer": {"point": [12, 30]}},
         {"choices": None, "answer": {"point": [0.1, 0.2], "image": 2}},
         {"choices": None, "answer": {}},
+        {"choices": None, "answer": {"text": [" "]}},
+        {"choices": None, "answer": {"point": [0.1, 0.2], "polygon": [[0, 0], [1, 1]]}},
     ],
 )
 def test_a_bad_line_is_named(folder: Path, changes: dict[str, object]) -> None:

@@ -3,8 +3,9 @@
 In:   a suite.
 Out:  problems, one line each, and a record of every split: items, options, right letters.
 
-Wrong are rows that are no items, ids and items that repeat others, and training items that repeat
-evaluation items. Letters that are not right equally often are not wrong, but a model can learn it.
+Wrong are rows that are no items, ids, items and choices that repeat others, and training items
+that repeat evaluation items. Letters that are not right equally often are not wrong, but a model
+can learn it.
 """
 
 from collections import Counter
@@ -67,6 +68,9 @@ class SuiteCheck:
                     self._wrong[f"{item}"] = None
                     continue
                 items.append(item)
+                if twice := [one for one, count in Counter(item.choices).items() if count > 1]:
+                    named = f"{task}, {split}: item {item.id!r}"
+                    self._wrong[f"{named} offers {twice[0][:60]!r} more than once"] = None
                 if (other := first.setdefault(item.digest(), item)) is not item:
                     self._wrong[f"{task}, {split}: item {item.id!r} repeats {other.id!r}"] = None
         except DataError as error:

@@ -32,7 +32,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -72,7 +74,19 @@ from transferscope.tasks.untrusted import (
     read_text,
 )
 
-_Text = Annotated[str, Field(min_length=1)]
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+_Text = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
+_Forms = Annotated[
+    list[_Text],
+    Field(min_length=1),
+    BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+]
 _Letter = Annotated[str, Field(pattern=r"^(\([A-J]\)|[A-J])$")]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -100,7 +114,7 @@ class Open(_Entry):
 
     number: Annotated[float, Field(allow_inf_nan=False)] | None = None
     exact: bool = False
-    text: _Text | Annotated[list[_Text], Field(min_length=1)] | None = None
+    text: _Forms | None = None
     measure: TextMeasure = "exact"
     point: Annotated[list[_Fraction], Field(min_length=2, max_length=2)] | None = None
     radius: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -115,6 +129,8 @@ class Open(_Entry):
             raise ValueError("must have one of number, text, point and box")
         if self.box and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
             raise ValueError("box must be left, top, right, bottom")
+        if 0 < len(self.polygon) < 3:
+            raise ValueError("polygon must have at least 3 corners")
         return self
 
     def answer(self) -> OpenAnswer:
@@ -122,8 +138,7 @@ class Open(_Entry):
         if self.number is not None:
             return NumberAnswer(self.number, self.exact)
         if self.text is not None:
-            forms = [self.text] if isinstance(self.text, str) else self.text
-            return TextAnswer(tuple(forms), self.measure)
+            return TextAnswer(tuple(self.text), self.measure)
         if self.point is not None:
             corners = tuple((x, y) for x, y in self.polygon)
             return PointAnswer(self.point[0], self.point[1], self.radius, corners, self.image)
