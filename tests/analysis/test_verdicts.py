@@ -165,6 +165,15 @@ def test_items_of_one_image_and_copied_seeds_are_not_counted_again():
     assert [np.isfinite(v) for v in cell.seeds.values()] == [True]
 
 
+def test_of_void_runs_no_more_is_said_than_that_no_effect_is_known():
+    frame = table(lambda source, target, seed: np.arange(30) % 2)
+    checks = check_rows(frame)
+    assert [check.severity for check in checks] == ["void"]
+    notes = ts.analyze(from_predictions(frame).assign_attrs(checks=checks)).notes
+    assert "m: no effect is known, as each is void or was not measured." in notes
+    assert not [note for note in notes if "only counts" in note or "one seed" in note]
+
+
 @pytest.mark.simulation
 @pytest.mark.parametrize(
     ("seeds", "options"),

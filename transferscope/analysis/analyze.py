@@ -201,13 +201,20 @@ def _notes(
         if behaviour is None or not behaviour.knows_letters:
             yield from _constant_answers(one)
         yield from _near_ceiling(name, models[name], settings)
-    if counted := [name for name, one in by_model.items() if one.items == "counts"]:
+    known = {
+        name: one
+        for name, one in by_model.items()
+        if np.isfinite(one.runs.changes).any() or np.isfinite(one.runs.effects).any()
+    }
+    if unknown := [name for name in by_model if name not in known]:
+        yield f"{', '.join(unknown)}: no effect is known, as each is void or was not measured."
+    if counted := [name for name, one in known.items() if one.items == "counts"]:
         yield (
             f"{', '.join(counted)}: only counts of correct answers are known, not which items. "
             f"Intervals assume that answers of two adapters to an item correlate "
             f"{settings.item_correlation:g}."
         )
-    for name, one in by_model.items():
+    for name, one in known.items():
         for note in _limits(one, models[name]):
             yield f"{name}: {note}"
 
