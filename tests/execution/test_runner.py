@@ -321,6 +321,19 @@ def test_going_back_to_an_earlier_study_finds_its_answers(carry_out, text, tmp_p
     assert rows(tmp_path / "out").equals(before)
 
 
+def test_an_adapter_that_another_recipe_replaced_is_not_exported(command, run, lab, tmp_path):
+    file = tmp_path / "study.yaml"
+    text = file.read_text()
+    words = ("export-adapter", "one", "s", "Counting", "0", "--out")
+    for recipe in ("items: 6", "items: 6, rank: 8", "items: 6"):  # the last trains nothing
+        lab()
+        file.write_text(text.replace("items: 6", recipe))
+        assert command("run")[0] == 0
+    code, _, error = run(*words, "a")
+    assert code == 2
+    assert "is of another version of the study than its results" in error
+
+
 def test_another_base_under_the_same_name_is_noticed(carry_out, text, base):
     carry_out(text)
     (base / "weights").write_text("other")

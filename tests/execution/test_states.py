@@ -86,6 +86,10 @@ def test_an_adapter_at_a_strength_has_every_alpha_at_it(run, tmp_path):
     assert run(*words, "--out", tmp_path / "half")[0] == 0
     half = json.loads((tmp_path / "half" / "adapter_config.json").read_text())
     assert half == {"lora_alpha": 16, "alpha_pattern": {"q_proj": 32}}
+    (here / "adapter_model.safetensors").write_bytes(b"weights")
+    words = ("export-adapter", (tmp_path / "out").as_uri(), "s", "Counting", 0)
+    assert run(*words, "--out", tmp_path / "far")[0] == 0
+    assert (tmp_path / "far" / "adapter_model.safetensors").read_bytes() == b"weights"
 
 
 def test_what_cannot_be_exported_is_refused(folder, run, tmp_path):

@@ -12,14 +12,23 @@ from contextlib import redirect_stdout
 from errno import ENAMETOOLONG
 from typing import Any, TextIO, cast
 
-from transferscope.cli import building, comparing, results, selecting, status, studies, suites
+from transferscope.cli import (
+    building,
+    comparing,
+    exporting,
+    results,
+    selecting,
+    status,
+    studies,
+    suites,
+)
 from transferscope.cli.app import app
 from transferscope.errors import TransferscopeError
 from transferscope.store import FIGURES
 from transferscope.tasks.untrusted import for_terminal
 
 __all__ = ["command", "main"]
-_COMMANDS = (comparing, results, selecting, studies, status, suites, building)
+_COMMANDS = (comparing, results, exporting, selecting, studies, status, suites, building)
 """What imports them brings their commands in."""
 ORDER = (
     *("compare", "demo", "run", "plan", "status", "analyze", "report"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -16,7 +15,7 @@ from transferscope.cli.app import NamedArguments, app
 from transferscope.cli.comparing import compare_instead
 from transferscope.cli.options import AsJson, Figures, NoImages, check_folder, folder_at, status
 from transferscope.cli.places import Place, read_from
-from transferscope.errors import DataError, StudyError, TransferscopeError
+from transferscope.errors import StudyError, TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.analysis import Analysis
@@ -186,72 +185,6 @@ def export(
         missing = exported(folder, out)
     print(f"{out}: {out.stat().st_size:,} bytes; its README.txt explains every file.")
     print("".join(f"not in it: {what}\n" for what in missing), end="")
-
-
-@app.command(
-    epilog="Example: `transferscope export-adapter out/ glimpse-m Jigsaw 0 --strength 0.5 --out a/`"
-)
-def export_adapter(
-    place: Place,
-    model: Annotated[str, typer.Argument(help="The model's name in the study.")],
-    source: Annotated[str, typer.Argument(help="A source, mixture or placebo, or `Jigsaw @ 40`.")],
-    seed: Annotated[int, typer.Argument(help="The seed.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")],
-    strength: Annotated[
-        float, typer.Option(min=0.01, max=100, help="Multiply LoRA's alpha by this.")
-    ] = 1.0,
-) -> None:
-    """Write an adapter that a study trained in PEFT's format, if wished at another strength, or a
-    model that it trained in full."""
-    from transferscope import store as results
-    from transferscope.store import atomic
-    from transferscope.store.cells import adapter_folder
-    from transferscope.study.plan import Run
-    from transferscope.tasks.checkpoints import checkpoint
-
-    check_folder(out)
-    if out.exists():
-        raise StudyError(f"--out {out}: exists already; give a new name")
-    kind = "source" if checkpoint(source).step is None else "snapshot"
-    with read_from(place) as folder:
-        here = folder / adapter_folder(Run(model, kind, source, seed))
-        if (recipe := results.read_json(here / results.RUN).get("recipe")) is None:
-            raise DataError(f"{place}: no adapter of {model}, {source}, seed {seed}")
-        with atomic.whole_folder(out) as new:
-            if recipe.get("method") == "full":
-                if strength != 1:
-                    raise StudyError(f"--strength scales LoRA's alpha; {source} is a whole model")
-                _export_model(folder, model, here, new, recipe["precision"])
-                made = "a whole model for `from_pretrained`"
-            else:
-                config = results.read_json(here / "adapter_config.json")
-                if strength != 1:
-                    config["lora_alpha"] *= strength
-                    patterns = config.get("alpha_pattern") or {}
-                    config["alpha_pattern"] = {name: strength * a for name, a in patterns.items()}
-                shutil.copytree(here, new, ignore=shutil.ignore_patterns(results.RUN))
-                (new / "adapter_config.json").write_bytes(results.as_json(config))
-                alpha = f"lora_alpha {config['lora_alpha']:g}"
-                made = f"an adapter for `PeftModel.from_pretrained`, {alpha}"
-    print(f"{out}: {made}")
-
-
-def _export_model(
-    folder: Path, model: str, changed: Path, out: Path, precision: Literal["float32", "bfloat16"]
-) -> None:
-    from transferscope import store as results
-    from transferscope.engine import load_engine
-    from transferscope.study import Study
-    from transferscope.tasks.untrusted import load_yaml
-
-    text = (folder / results.STUDY).read_text(encoding="utf-8")
-    study = Study.model_validate(load_yaml(text))
-    load_engine()
-    from transferscope.engine.checkpoint import export_checkpoint
-
-    base = study.models[model]
-    trusted = base.trust_remote_code
-    export_checkpoint(base.where, changed, out, precision=precision, trust_remote_code=trusted)
 
 
 @app.command(epilog="Example: `transferscope tasks --json`")

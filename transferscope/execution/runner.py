@@ -121,7 +121,9 @@ def _leave_outdated(plan: Plan, store: Store) -> None:
     """Keep cells of an earlier study file, or of items that changed, out of results: only those
     leave that are computed anew, which may fail or be stopped."""
     for run, record in store.runs.items():
-        current, _ = _finished(plan, store, run)
+        training, keys, _ = plan.keys(run, record["base"], external_hash(plan.study, run))
+        current = {target for target, key in store.keys(run).items() if keys.get(target) == key}
+        record["training"] = training
         record["cells"] = {name: file for name, file in record["cells"].items() if name in current}
         record["gold"] = {name: gold for name, gold in record["gold"].items() if name in current}
     store.save()
