@@ -45,7 +45,7 @@ from transferscope.analysis import (
     TaskRecord,
     Trend,
 )
-from transferscope.analysis.parts import Adjusted, BeyondPlacebo, Placebo
+from transferscope.analysis.parts import Adjusted, BeyondPlacebo, Placebo, Training
 from transferscope.analysis.verdict import Verdict
 from transferscope.matrix.collapse import Answers, Behaviour
 from transferscope.matrix.flips import Flips
@@ -85,6 +85,8 @@ class Shape:
     empty_row: bool = False
     conduct: bool = False
     """Whether answers, flips and controls are known."""
+    log: bool = False
+    """Whether it is known how the adapters learned; one failed beside them."""
     sources: tuple[int, int | None] = (0, None)
     targets: tuple[int, int | None] = (0, None)
 
@@ -115,7 +117,22 @@ def make(shape: Shape | None = None, values: dict[str, np.ndarray] | None = None
             if t.target
         ],
         notes=["The published tables hold effects, not items: counts were recovered from them."],
+        trainings=_trainings(models) if shape.log else [],
     )
+
+
+def _trainings(models: dict[str, ModelAnalysis]) -> list[Training]:
+    """Losses that halve every 10 steps, and one that doubles at each until it is no number."""
+    steps, made = list(range(1, 102, 2)), []
+    for name, model in models.items():
+        for source in (*model.pgf, *(each for each in model.controls if each != "reordered")):
+            losses = [(1 + 0.1 * len(made)) * 2 ** (-step / 10) for step in steps]
+            norms = [3 * loss for loss in losses]
+            made += [Training(name, source, seed, steps, losses, norms) for seed in model.seeds]
+        bad = [2.0**n if n < 8 else NAN for n in range(len(steps))]
+        last, why = list(model.pgf)[-1], "diverged: its loss is not finite at step 17 of 101"
+        made.append(Training(name, last, "9", steps, bad, bad, why))
+    return made
 
 
 def _tasks(shape: Shape) -> list[TaskRecord]:

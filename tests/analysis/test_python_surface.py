@@ -111,6 +111,20 @@ def test_an_effect_in_another_measure_is_that_of_an_analysis_in_it(study, matrix
     assert study.effects("relative_gain")["low"].null_count() == 338  # not in the record
 
 
+def test_results_without_a_log_have_no_losses(study, tmp_path):
+    assert study.losses().is_empty()
+    assert study.losses().columns == ["model", "source", "seed", "step", "loss", "gradient_norm"]
+    logged = make(Shape(models=("3B",), count=3, log=True))
+    logged.save(tmp_path)
+    found, one = ts.load(tmp_path).losses(), logged.trainings[0]
+    assert set(found["source"]) == {task.name for task in logged.tasks}
+    first = found.filter(source=one.source, seed=one.seed)
+    assert first.select("step", "loss", "gradient_norm").to_dict(as_series=False) == {
+        "step": one.step, "loss": one.loss, "gradient_norm": one.gradient_norm
+    }  # fmt: skip
+    assert "9" not in set(found["seed"])  # that one failed
+
+
 def test_what_is_unknown_is_null_in_tables(study):
     own = study.effects().filter(pl.col("source") == pl.col("target"))
     assert own["q"].null_count() == own.height  # FDR is corrected over the other cells

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from engine_factory import train_fleet
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, Made
 from messages import raises
 
+import transferscope as ts
 from transferscope import cli
 from transferscope import store as results
 from transferscope.engine import train
@@ -179,3 +180,47 @@ def test_the_others_of_a_fleet_are_kept_and_scored(tmp_path, monkeypatch):
     outcome = run_study(study, tmp_path / "out")
     assert (outcome.cells, outcome.failed) == (3, ())
     assert fake.trained == [("Counting", 0)]
+
+
+def test_a_curve_is_that_of_the_adapter_whose_answers_are_shown(tmp_path, monkeypatch):
+    study, out, fake = made_study(tmp_path), tmp_path / "out", FakeEngine()
+    monkeypatch.setattr(runner, "load_engine", fake.load)
+
+    def losses(rank, first):
+        """The first losses after a run with this rank, whose trainings begin with `first`."""
+        monkeypatch.setattr(Made, "curve", LossCurve((first, 0.5), (first, 1.0)))
+        run_study(parse_study(study.replace("rank: 4", f"rank: {rank}"), "study.yaml"), out)
+        found = ts.analyze(out).losses().filter(step=1)
+        assert found["loss"].equals(found["gradient_norm"].alias("loss"))
+        return dict(found.select("source", "loss").rows())
+
+    both = ("Counting", "Spatial_Relation")
+    assert losses(4, 1.0) == dict.fromkeys(both, 1.0)
+    assert losses(8, 2.0) == dict.fromkeys(both, 2.0)
+    assert losses(4, 3.0) == dict.fromkeys(both, 1.0)  # nothing was trained: the answers are known
+    fake.diverge = {"Counting"}
+    assert losses(16, 4.0)["Spatial_Relation"] == 4.0
+    (failed,) = (one for one in ts.analyze(out).trainings if one.failed)
+    assert (failed.source, failed.failed, failed.step) == ("Counting", "diverged: made up", [1, 2])
+    title = ts.analyze(out).plot.losses().to_dict()["title"]
+    assert "Failed and not kept (×): Counting (seed 0, diverged)" in title["subtitle"]
+    fake.diverge = set()
+    assert losses(16, 5.0) == {"Counting": 5.0, "Spatial_Relation": 4.0}
+    assert not any(one.failed for one in ts.analyze(out).trainings)
+
+
+def test_a_line_of_an_earlier_version_counts_where_it_is_the_only_one(tmp_path, monkeypatch):
+    study, out = parse_study(made_study(tmp_path), "study.yaml"), tmp_path / "out"
+    monkeypatch.setattr(runner, "load_engine", FakeEngine().load)
+    run_study(study, out)
+    log, found = out / results.LOG, ts.analyze(out).losses()
+    lines = results.logged(out)
+    old = [json.dumps({k: v for k, v in line.items() if k != "key"}) for line in lines]
+    log.write_text("\n".join(old))
+    assert ts.analyze(out).losses().equals(found)
+    (again,) = (line for line in old if '"curve"' in line and "Counting" in line)
+    damaged = json.dumps({"event": "curve", "model": "good", "runs": [3], "step": "?"})
+    log.write_text("\n".join([*old, again, damaged, damaged.replace("3", '"good, a, seed 0"')]))
+    assert ts.analyze(out).losses().equals(found.filter(source="Spatial_Relation"))
+    log.unlink()
+    assert ts.analyze(out).losses().is_empty()

@@ -21,6 +21,7 @@ targets: [Counting, Spatial_Relation]
 seeds: 1
 recipe: {items: 24, epochs: 2, batch_size: 4, rank: 4}
 evaluation: {items: 12, at: [0.33], strengths: [0.5]}
+controls: [shuffled]
 """
 
 
@@ -99,6 +100,23 @@ def test_what_cannot_be_exported_is_refused(folder, run, tmp_path):
     assert "no adapter of s, Jigsaw, seed 0" in error
     assert run(*words, "Counting", 0, "--out", tmp_path)[0] == 2
     assert not any(tmp_path.iterdir())
+
+
+def test_losses_are_those_of_the_log_line_by_line(folder):
+    lines = (folder / "with" / "run.jsonl").read_text().splitlines()
+    logged = [line for line in map(json.loads, lines) if line["event"] == "curve"]
+    rows = [
+        (*line["runs"][0].replace(", seed ", ", ").split(", "), *point)
+        for line in logged
+        for point in zip(line["step"], line["loss"], line["gradient_norm"], strict=True)
+    ]
+    assert len(rows) == 3 * 12  # shuffled too; its snapshots and strengths are no trainings
+    found = ts.load(folder / "with").losses()
+    assert found.columns == ["model", "source", "seed", "step", "loss", "gradient_norm"]
+    assert sorted(found.rows()) == sorted(rows)
+    assert ts.analyze(folder / "with").losses().equals(found)
+    named = ts.analyze({"other": folder / "with"}).losses()
+    assert named.equals(found.with_columns(model=pl.lit("other")))
 
 
 def test_steps_and_strengths_are_curves_on_the_page_and_a_table_in_the_summary(folder, run):

@@ -28,6 +28,7 @@ from transferscope.plots.theme import (
     DIVERGING,
     INK,
     MUTED,
+    NEGATIVE,
     ON_STRONG,
     ON_WEAK,
     PAPER,
@@ -52,7 +53,7 @@ SHAPES = {
     "no noise floor": Shape(models=ONE, floor=False),
     "preset paper": Shape(models=ONE, intervals=False),
     "a source without values": Shape(models=ONE, empty_row=True),
-    "hostile names": Shape(models=(HOSTILE[0],), names=tuple(HOSTILE), conduct=True),
+    "hostile names": Shape(models=(HOSTILE[0],), names=tuple(HOSTILE), conduct=True, log=True),
     "answers and controls": Shape(models=ONE, conduct=True),
     "answers of one seed": Shape(models=ONE, conduct=True, seeds=1),
 }
@@ -95,9 +96,9 @@ def test_every_figure_of_the_report_is_there_and_valid_vega_lite(analysis: Analy
     expected |= {f"categor{end}-{axis}" for end in ("ies", "y-effects") for axis in LEVELS}
     expected |= {"heatmaps", "personas", "scale", "decomposition", "pgf-behavior"}
     assert set(charts) == expected
-    whole = make(Shape(conduct=True))
-    both = figures(whole)
-    expected = {f"{kind}-{m}" for kind in ("heatmap-adjusted", "answers") for m in whole.models}
+    whole = make(Shape(conduct=True, log=True))
+    both, more = figures(whole), ("heatmap-adjusted", "answers", "losses")
+    expected = {f"{kind}-{m}" for kind in more for m in whole.models}
     assert set(both) - set(charts) == expected
     for stem in expected:
         both[stem].to_dict()
@@ -381,7 +382,7 @@ def test_the_clique_figure_shows_the_observed_size_in_each_null_model(specs: Spe
 
 
 def test_names_are_data_and_never_fields_or_expressions():
-    hostile = make(Shape(models=tuple(HOSTILE[:2]), names=tuple(HOSTILE)))
+    hostile = make(Shape(models=tuple(HOSTILE[:2]), names=tuple(HOSTILE), log=True))
     for figure in gallery(hostile):
         for drawn in units(figure.spec):
             channels = [each for each in drawn["encoding"].values() if isinstance(each, dict)]
@@ -391,9 +392,9 @@ def test_names_are_data_and_never_fields_or_expressions():
 
 
 def test_hostile_names_are_text_in_svg():
-    hostile = make(Shape(models=(HOSTILE[0],), names=tuple(HOSTILE)))
+    hostile = make(Shape(models=(HOSTILE[0],), names=tuple(HOSTILE), log=True))
     specs = by_stem(hostile)
-    for kind in ("heatmap", "graph", "transferability"):
+    for kind in ("heatmap", "graph", "transferability", "losses"):
         picture = render(specs[f"{kind}-{HOSTILE[0]}"], "svg").decode()
         texts = [e.text or "" for e in ElementTree.fromstring(picture).iter()]
         assert any("<script>alert(1)" in text for text in texts)
@@ -427,7 +428,7 @@ def test_effects_have_two_decimals_and_a_real_minus_sign(value: float, shown: st
 
 
 def test_every_colour_has_a_dark_counterpart(analysis: Analysis):
-    for figure in gallery(analysis):
+    for figure in (*gallery(analysis), *gallery(make(Shape(models=ONE, log=True)), "losses")):
         parts = {key: part for key, part in figure.spec.items() if key != "datasets"}
         used = set(re.findall(r'"(#[0-9a-fA-F]{3,8})"', json.dumps(parts)))
         assert used <= set(DARK)
@@ -468,6 +469,41 @@ def test_a_new_figure_is_one_function_and_one_entry(analysis: Analysis, monkeypa
     )
     assert made.kind.reading in page(analysis)
     assert render(made.spec, "svg").startswith(b"<svg")
+
+
+def test_every_adapter_is_a_line_and_a_failed_one_ends_in_a_cross():
+    analysis = make(Shape(models=ONE, count=3, seeds=2, conduct=True, log=True))
+    slow = replace(analysis.trainings[0], source="new", loss=[0.0] + [2.0] * 50)
+    unknown = replace(slow, source="none", loss=[math.nan] * 51, failed="diverged: at once")
+    spec = by_stem(replace(analysis, trainings=[*analysis.trainings, slow, unknown]))["losses-3B"]
+    panels = [panel for row in spec["vconcat"] for panel in row["hconcat"]]
+    names = [panel["title"]["text"] for panel in panels]
+    placebo = "format-only · placebo"
+    assert names == ["Synthetic Task 2", "none", *(f"Synthetic Task {n}" for n in (0, 1)),
+                     placebo, "new"]  # fmt: skip
+    held, lines, crosses = spec["datasets"], {}, {}
+    for panel in panels:
+        for drawn in panel["layer"]:
+            found = lines if drawn["mark"]["type"] == "line" else crosses
+            for row in held[drawn["data"]["name"]]:
+                key = panel["title"]["text"], row["seed"], drawn["mark"]["color"]
+                found.setdefault(key, []).append((row["step"], row["loss"]))
+    seeds = analysis.models["3B"].seeds
+    runs = {(name, seed, SOFT) for name in (*names[2:5], names[0]) for seed in seeds}
+    failed = names[0], "9", NEGATIVE
+    assert lines.keys() == runs | {failed, ("new", seeds[0], SOFT)}
+    first = analysis.trainings[0]
+    assert lines[names[2], seeds[0], SOFT] == [
+        (step, pytest.approx(max(loss, 0.01), rel=5e-4))
+        for step, loss in zip(first.step, first.loss, strict=True)
+    ]
+    assert lines[failed] == [(2 * n + 1, 2**n) for n in range(8)]
+    assert crosses == {failed: [(15, 128)], ("none", seeds[0], NEGATIVE): [(1, 128)]}
+    assert spec["title"]["subtitle"][1:] == [
+        "Failed and not kept (×): Synthetic Task 2 (seed 9, diverged) and "
+        "none (seed initial, diverged)",
+        "No lower at the end than at the start: new (seed initial)",
+    ]
 
 
 def test_the_smallest_detectable_change_is_in_points_and_has_pgf_beside_it(analysis: Analysis):

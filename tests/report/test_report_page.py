@@ -67,7 +67,7 @@ def html(analysis: Analysis) -> str:
 
 @pytest.fixture(scope="module")
 def hostile() -> Analysis:
-    return make(Shape(models=tuple(HOSTILE[:3]), names=tuple(HOSTILE)))
+    return make(Shape(models=tuple(HOSTILE[:3]), names=tuple(HOSTILE), log=True))
 
 
 def test_the_same_analysis_gives_the_same_page(analysis: Analysis, html: str):
@@ -267,6 +267,20 @@ def test_a_study_without_personas_says_so(analysis: Analysis):
     text = Reader(page(replace(analysis, personas=Personas([], [], [], []), claims=[]))).text
     assert "No task has the same persona in every model" in text
     assert "Published findings" not in text
+
+
+def test_the_losses_of_every_adapter_are_on_the_page():
+    analysis = make(Shape(models=("3B",), count=3, seeds=2, log=True))
+    found = Reader(page(analysis))
+    assert ("section", "steps") in {(tag, attrs.get("id")) for tag, attrs in found.tags}
+    assert "Training loss" in found.text
+    (spec,) = (json.loads(t) for a, t in found.scripts if "id" in a and "training loss" in t)
+    lines = [each for row in spec["vconcat"] for panel in row["hconcat"] for each in panel["layer"]
+             if each["mark"]["type"] == "line"]  # fmt: skip
+    rows = [unpacked(spec["datasets"][line["data"]["name"]]) for line in lines]
+    assert sum(len({row["seed"] for row in each}) for each in rows) == 3 * 2 + 1
+    assert sum(map(len, rows)) == 6 * 51 + 8
+    assert 'id="steps"' not in page(replace(analysis, trainings=[]))
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from transferscope.analysis.parts import (
     Experiment,
     Placebo,
     Power,
+    Training,
     Trajectory,
 )
 from transferscope.analysis.settings import Settings
@@ -382,4 +383,6 @@ class Analysis(AnalysisMethods):
     """Whether choosing training data by the matrix pays; None where that was not tried."""
     personas_by_chance: dict[str, Number] = field(default_factory=dict)
     """{role: how many tasks would play it without any transfer}; empty where unknown."""
+    trainings: list[Training] = field(default_factory=list)
+    """How each adapter learned; empty where a study's folder does not log it."""
     schema: Literal[1] = 1

@@ -97,6 +97,7 @@ def analyze(matrix: xr.Dataset, settings: Settings | None = None) -> Analysis:
             for role, trait in persona.TRAITS.items()
             if len(nulls) == len(names)
         },
+        trainings=[one for one in matrix.attrs.get("trainings", ()) if one.model in names],
     )
 
 

@@ -148,6 +148,23 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How one adapter of a study learned, at some 50 of its steps, evenly spaced."""
+
+    model: str
+    source: str
+    """What it was finetuned on: a source, a mixture or a placebo."""
+    seed: str
+    step: list[int]
+    loss: list[Number]
+    """Of each step's batch, before the step, in nats per token; NaN where it is not finite."""
+    gradient_norm: list[Number]
+    """Before clipping."""
+    failed: str = ""
+    """Why the adapter was not kept; empty for a finished one."""
+
+
+@dataclass(frozen=True)
 class Arm:
     """One way to train for one target. The base is one too: no training."""
 

@@ -78,6 +78,19 @@ class AnalysisMethods:
 
         return twins(self)
 
+    def losses(self: Analysis) -> pl.DataFrame:
+        """How each adapter of a study learned, placebos included, as a table.
+
+        One row for each model, source, seed and logged step, some 50 for each adapter: the `loss`
+        of the step's batch before the step, in nats per token, and the `gradient_norm` before
+        clipping. An adapter that was trained again has its last curve alone; one that failed has
+        none here (`trainings` has it, and why). Empty where the results are not of a study's
+        folder.
+        """
+        from transferscope.analysis.tidy import losses
+
+        return losses(self)
+
     @property
     def plot(self: Analysis) -> Plots:
         """The figures: `analysis.plot.heatmap()`, and one method for each other figure."""

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from transferscope.analysis.comparison import Comparison
 
-WORDS = ("model", "source", "run", "target", "verdict", "state", "choice", "open", "moved")
+WORDS = (
+    *("model", "source", "seed", "run", "target"),
+    *("verdict", "state", "choice", "open", "moved"),
+)
 WHOLE = ("step", "seeds")
 """Columns that are not numbers, and those of whole numbers."""
 VERDICTS = {1: "helped", -1: "harmed", 0: "not settled", None: None}
@@ -87,6 +90,16 @@ def twins(analysis: Analysis) -> pl.DataFrame:
             rows.append((*names, *_points(choice.cell), *_points(other.cell), moved))
     numbers = "choice_points choice_low choice_high open_points open_low open_high"
     return _table(f"model source choice open {numbers} moved", rows)
+
+
+def losses(analysis: Analysis) -> pl.DataFrame:
+    """One row for each logged step of each finished adapter."""
+    rows: list[tuple[Any, ...]] = []
+    for one in analysis.trainings:
+        if not one.failed:
+            steps = zip(one.step, one.loss, one.gradient_norm, strict=True)
+            rows += [(one.model, one.source, one.seed, *each) for each in steps]
+    return _table("model source seed step loss gradient_norm", rows)
 
 
 def compared(comparison: Comparison) -> pl.DataFrame:

@@ -186,7 +186,8 @@ class RunState:
             The finished adapters that diverged.
         """
         for run, curve in curves.items():
-            self.log_work("curve", [run], curve.record())
+            kept = {"key": records[run]["key"]} if run in records else {"failed": curve.failed}
+            self.log_work("curve", [run], curve.record() | kept)
             if curve.failed:
                 doing, _ = self._doing.get(worker, ("training", 0.0))
                 lost = [one for one in self.plan.runs if one.finished == run]

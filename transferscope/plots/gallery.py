@@ -20,6 +20,7 @@ from transferscope.plots.labels import accounts, clean, labels
 from transferscope.plots.networks import clique, graph
 from transferscope.plots.study_limits import decomposition, pgf_behavior, power
 from transferscope.plots.task_figures import PLAYED, SIGNS, personas, task_effects
+from transferscope.plots.training_loss import training_loss
 from transferscope.plots.training_strategies import strategies
 from transferscope.selection.wording import listed
 from transferscope.store import safe_name
@@ -108,6 +109,17 @@ FIGURES: dict[str, FigureKind] = {
         reading="Each panel is one target: above the grey line the checkpoint is better than the "
         "base, below it worse. A hollow dot may be noise.",
         per="trajectory",
+    ),
+    "losses": FigureKind(
+        "steps",
+        training_loss,
+        "training loss",
+        "",
+        "Look for lines that fall and then level out. Where one never falls, little was learned, "
+        "as a placebo may show; one that climbs needs a lower learning rate. An orange cross ends "
+        "the line of an adapter that failed and was not kept. A low loss does not prove a good "
+        "adapter: items can be learned by heart.",
+        group="Training loss",
     ),
     "answers": FigureKind("safety", answer_shares, "which options are chosen", ""),
     **{

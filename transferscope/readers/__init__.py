@@ -38,6 +38,7 @@ from transferscope.readers.files import Kind, ReadInput, is_mapping, joined, rea
 from transferscope.readers.formats import read_table, rename_model
 from transferscope.readers.gold import gold_notes, record_notes
 from transferscope.readers.spelling import check_name, check_spelling
+from transferscope.readers.training_log import trainings
 from transferscope.readers.unfinished import unfinished_notes
 from transferscope.store import (
     ANALYSIS,
@@ -126,6 +127,7 @@ def matrix_of(read: Sequence[ReadInput], *, ceiling: Ceiling = 1.0) -> xr.Datase
         for one in read
         for c in one.checks
     ]
+    dataset.attrs["trainings"] = [curve for one in read for curve in one.trainings]
     dataset = dataset.assign_coords(counted=counted(dataset))
     return dataset if ceiling == 1.0 else apply_ceiling(dataset, ceiling)
 
@@ -243,6 +245,7 @@ def _read_folder(name: str | None, path: Path, label: str) -> ReadInput:
         *(rows, label, whole.hexdigest(), notes, records, controls, states),
         checks=check_rows(rows),
         study=study,
+        trainings=trainings(path, records, models, name),
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import polars as pl
 
+from transferscope.analysis.parts import Training
 from transferscope.analysis.verdict import Check
 from transferscope.errors import DataError
 from transferscope.matrix import Ceiling
@@ -84,6 +85,8 @@ class ReadInput(NamedTuple):
     """Why verdicts are void or doubtful."""
     study: bytes | None = None
     """The study file of a study folder."""
+    trainings: Sequence[Training] = ()
+    """How the adapters of a study folder learned."""
     bundled: bool = False
     """Whether it comes from a bundle, so that folders it names are those of another machine."""
 

@@ -8,7 +8,7 @@ Takes no lock and changes nothing. Each line of `run.jsonl` has `time` and `even
     damaged    a table whose checksum differs: `file`
     start      a worker began a shard: `node`
     train      what training took: `items`, `seconds`
-    curve      how an adapter learned
+    curve      how an adapter learned; its `key`, or why it `failed` and was not kept
     score      what scoring took
     finished   a shard is finished
     progress   what each worker does, every 30 seconds: `doing`
