@@ -12,7 +12,7 @@ from messages import raises
 from PIL import Image
 from torch.nn import functional
 
-from transferscope.engine.adapter import load_adapter, save_adapter
+from transferscope.engine.adapter import load_adapter, save_adapter, scaled
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.optimizer import lr_lambda
 from transferscope.engine.peft_training import train_adapters
@@ -130,6 +130,28 @@ def test_an_adapter_of_any_kind_is_trained_as_pefts_own_loop_trains_it(kind, bas
     (mine,) = score_fleet(base, [load_adapter(base, folder)], items)
     (same,) = score_fleet(base, [adapter], items)
     assert [one.logprobs for one in mine] == [one.logprobs for one in same]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_has_strengths_if_it_fades_with_alpha(kind, base, tmp_path):
+    """PEFT itself tells which: with an alpha of almost zero, are the scores the base's?"""
+    theirs(base, KINDS[kind], tmp_path)
+    read, items = load_adapter(base, tmp_path), factory.items(2, None, size=(56, 56))
+    trained = {k: 1.1 * one if "magnitude" in k else one for k, one in read.tensors.items()}
+    adapter = replace(read, tensors=trained)
+    faint = replace(adapter, config=adapter.config | {"lora_alpha": 8e-6})
+    plain, left = (
+        [value for one in scores for value in one.logprobs]
+        for scores in score_fleet(base, [None, faint], items)
+    )
+    fades = left == pytest.approx(plain, abs=1e-4)
+    # OLoRA's fades only because PEFT splits the base anew with each alpha, so it has none either.
+    assert fades == (kind not in ("dora", "modules to save", "bias", "pissa"))
+    if fades and kind != "olora":
+        assert scaled(adapter, 1e-6).config == faint.config | {"alpha_pattern": {}}
+    else:
+        with raises(DataError):
+            scaled(adapter, 0.5)
 
 
 def test_a_tower_adapter_that_changes_nothing_is_refused(base, tmp_path):

@@ -13,7 +13,7 @@ from messages import raises
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from transferscope.engine.adapter import load_adapter, save_adapter
+from transferscope.engine.adapter import load_adapter, save_adapter, scaled
 from transferscope.engine.base_model import load_base
 from transferscope.engine.checkpoint import export_checkpoint, load_checkpoint
 from transferscope.engine.optimizer import lr_lambda
@@ -198,6 +198,11 @@ def test_a_model_that_learned_nothing_fails(base):
         "learned nothing: all of its weights equal the base's, so it changes no answer"
     )
     assert trained(base, full(learning_rate=1e30)).curve.failed.startswith("diverged: ")
+
+
+def test_a_model_has_no_strengths(made):
+    with raises(DataError):
+        scaled(made, 0.5)
 
 
 def test_a_model_that_equals_its_base_is_refused(base, folder):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -77,20 +78,47 @@ def test_an_exported_adapter_answers_as_the_study_scored_it(folder, run, tmp_pat
             assert [list(found[k].logprobs) for _, k in order] == rows["logprobs"].to_list()
 
 
-def test_an_adapter_at_a_strength_has_every_alpha_at_it(run, tmp_path):
+def test_an_adapter_at_an_address_is_exported_whole(run, tmp_path):
     here = tmp_path / "out" / "adapters" / "s" / "Counting" / "0"
     here.mkdir(parents=True)
     (here / "run.json").write_text('{"recipe": {}}')
-    config = {"lora_alpha": 32, "alpha_pattern": {"q_proj": 64}}
-    (here / "adapter_config.json").write_text(json.dumps(config))
-    words = ("export-adapter", tmp_path / "out", "s", "Counting", 0, "--strength", 0.5)
-    assert run(*words, "--out", tmp_path / "half")[0] == 0
-    half = json.loads((tmp_path / "half" / "adapter_config.json").read_text())
-    assert half == {"lora_alpha": 16, "alpha_pattern": {"q_proj": 32}}
+    (here / "adapter_config.json").write_text('{"lora_alpha": 32}')
     (here / "adapter_model.safetensors").write_bytes(b"weights")
     words = ("export-adapter", (tmp_path / "out").as_uri(), "s", "Counting", 0)
     assert run(*words, "--out", tmp_path / "far")[0] == 0
     assert (tmp_path / "far" / "adapter_model.safetensors").read_bytes() == b"weights"
+
+
+def of_peft(folder, recipe: dict[str, Any]) -> Path:
+    """A results folder with an adapter that was trained with options of PEFT."""
+    here = folder / "adapters" / "s" / "Counting" / "0"
+    here.mkdir(parents=True)
+    config = {"peft_type": "LORA", "lora_alpha": 32} | recipe
+    (here / "adapter_config.json").write_text(json.dumps(config))
+    (here / "run.json").write_text(json.dumps({"recipe": {"peft": recipe}}))
+    return folder
+
+
+def test_every_alpha_of_an_exported_adapter_is_scaled(run, tmp_path):
+    folder = of_peft(tmp_path / "study", {"alpha_pattern": {"q_proj": 8, "layers.0.*": 3}})
+    words = ("export-adapter", folder, "s", "Counting", 0, "--strength", 0.5)
+    code, _, error = run(*words, "--out", tmp_path / "a")
+    assert code == 0, error
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert (config["lora_alpha"], config["alpha_pattern"]) == (16, {"q_proj": 4, "layers.0.*": 1.5})
+
+
+def test_an_adapter_that_alpha_does_not_scale_is_exported_as_it_is_alone(run, tmp_path):
+    folder = of_peft(tmp_path / "study", {"init_lora_weights": "pissa"})
+    words = ("export-adapter", folder, "s", "Counting", 0)
+    code, _, error = run(*words, "--strength", 0.5, "--out", tmp_path / "a")
+    assert (code, error) == (
+        2,
+        "transferscope: strength 0.5: must be 1 with init_lora_weights 'pissa', which changes the "
+        "base's own weights\n",
+    )
+    assert not (tmp_path / "a").exists()
+    assert run(*words, "--out", tmp_path / "a")[0] == 0
 
 
 def test_what_cannot_be_exported_is_refused(folder, run, tmp_path):

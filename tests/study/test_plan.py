@@ -249,6 +249,29 @@ def test_shares_and_strengths_out_of_range_are_refused(how):
         made(TEXT.replace("items: 5}", f"items: 5, {how}}}"))
 
 
+@pytest.mark.parametrize(
+    "peft",
+    [
+        "{use_dora: true}",
+        "{init_lora_weights: pissa}",
+        "{init_lora_weights: PiSSA_niter_4}",
+        "{modules_to_save: [merger]}",
+        "{bias: lora_only}",
+    ],
+)
+def test_strengths_of_adapters_that_alpha_does_not_scale_are_refused(peft):
+    text = TEXT.replace("batch_size: 4}", f"batch_size: 4, peft: {peft}}}")
+    assert made(text.replace("items: 5}", "items: 5, at: [0.5]}"))
+    with raises(StudyError):
+        made(text.replace("items: 5}", "items: 5, strengths: [0.5]}"))
+
+
+def test_strengths_of_other_options_of_peft_are_allowed():
+    peft = "{use_rslora: true, bias: none, init_lora_weights: gaussian}"
+    text = TEXT.replace("batch_size: 4}", f"batch_size: 4, peft: {peft}}}")
+    assert made(text.replace("items: 5}", "items: 5, strengths: [0.5]}"))
+
+
 def test_a_mixture_is_not_named_like_an_adapter_at_a_strength():
     with raises(StudyError):
         made(TEXT + "mixtures: {Counting x 0.5: {Counting: 1}}")

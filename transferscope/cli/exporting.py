@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,6 +34,7 @@ def export_adapter(
     from transferscope.store.cells import adapter_folder
     from transferscope.store.remote import is_result
     from transferscope.study.plan import Run
+    from transferscope.study.strengths import scaled_config
     from transferscope.tasks.checkpoints import checkpoint
 
     check_folder(out)
@@ -60,23 +61,14 @@ def export_adapter(
                 _export_model(folder, model, here, new, recipe["precision"])
                 made = "a whole model for `from_pretrained`"
             else:
-                config = _at_strength(results.read_json(here / "adapter_config.json"), strength)
+                config = results.read_json(here / "adapter_config.json")
+                if strength != 1:
+                    config = scaled_config(config, strength)
                 shutil.copytree(here, new, ignore=shutil.ignore_patterns(results.RUN))
                 (new / "adapter_config.json").write_bytes(results.as_json(config))
                 alpha = f"lora_alpha {config['lora_alpha']:g}"
                 made = f"an adapter for `PeftModel.from_pretrained`, {alpha}"
     print(f"{out}: {made}")
-
-
-def _at_strength(config: dict[str, Any], strength: float) -> dict[str, Any]:
-    """An adapter's configuration with each alpha multiplied."""
-    if strength == 1:
-        return config
-    patterns = config.get("alpha_pattern") or {}
-    return config | {
-        "lora_alpha": strength * config["lora_alpha"],
-        "alpha_pattern": {name: strength * alpha for name, alpha in patterns.items()},
-    }
 
 
 def _export_model(

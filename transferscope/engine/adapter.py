@@ -20,6 +20,7 @@ from transferscope.engine.loss_curve import LossCurve
 from transferscope.engine.peft_layers import with_peft
 from transferscope.errors import DataError
 from transferscope.study import Recipe
+from transferscope.study.strengths import STARTS, scaled_config
 from transferscope.tasks.untrusted import load_json, read_text
 
 WEIGHTS = "adapter_model.safetensors"
@@ -37,10 +38,6 @@ _UNSUPPORTED = (
     *("use_bdlora", "use_qalora"),
 )
 """Settings that need more than PEFT's layers in the base's place."""
-
-_STARTS = (None, True, False, "gaussian", "eva", "mica", "orthogonal")
-"""Values of `init_lora_weights` with which the base's weights stay. With the others the adapter
-belongs to weights that were changed first."""
 
 _SPLITS = ("pissa", "olora")
 """Values whose change PEFT repeats from the base's weights alone; not so CorDA, LoftQ, LoRA-GA and
@@ -168,7 +165,7 @@ def load_adapter(base: Base, folder: Path) -> Adapter:
             pairs.setdefault(found[1], {})[found[2]] = tensor
     if not pairs:
         raise DataError(f"{path}: no lora_A and lora_B weights")
-    only_factors = all(map(_KEY.fullmatch, tensors)) and config.get("init_lora_weights") in _STARTS
+    only_factors = all(map(_KEY.fullmatch, tensors)) and config.get("init_lora_weights") in STARTS
     changed = [pair["B"] for pair in pairs.values() if "B" in pair]
     if only_factors and not (config["lora_alpha"] and any(factor.any() for factor in changed)):
         raise DataError(
@@ -235,13 +232,12 @@ def stacked(base: Base, adapters: Sequence[Adapter]) -> Stack:
 
 
 def scaled(adapter: Adapter, strength: float) -> Adapter:
-    """An adapter whose alpha, and so what it adds to the base's weights, is `strength` times it."""
-    config = adapter.config
-    patterns = {
-        name: strength * alpha for name, alpha in (config.get("alpha_pattern") or {}).items()
-    }
-    alphas = {"lora_alpha": strength * config["lora_alpha"], "alpha_pattern": patterns}
-    return replace(adapter, config=config | alphas)
+    """An adapter whose alpha, and so what it adds to the base's weights, is `strength` times it.
+
+    Raises:
+        DataError: it is a whole model, or alpha does not scale all that it changes.
+    """
+    return replace(adapter, config=scaled_config(adapter.config, strength))
 
 
 def _alpha(config: dict[str, Any], name: str) -> float:
@@ -272,7 +268,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         if config.get(key):
             raise DataError(f"{path}: {key} is not supported; merge the adapter into a checkpoint")
     start = config.get("init_lora_weights")
-    if start not in (*_STARTS, *_SPLITS):
+    if start not in (*STARTS, *_SPLITS):
         raise DataError(
             f"{path}: init_lora_weights {start!r} changes the base's weights in a way that the "
             "file does not tell; merge the adapter into a checkpoint"

@@ -32,6 +32,7 @@ from transferscope.study import (
     apportioned,
 )
 from transferscope.study.controls import CONTROLS
+from transferscope.study.strengths import beyond_alpha
 from transferscope.suites import SUITES, multiple_choice, open_suite, path_options, suite_class
 from transferscope.suites.hub import cached
 from transferscope.tasks import Suite
@@ -376,8 +377,9 @@ def _check(study: Study) -> None:
             "models: two names are the same in file names: they differ only in case, blanks, _ or +"
         )
     full = study.recipe.method == "full"
-    if full and (given := study.evaluation.strengths) != (1.0,):
-        raise StudyError(f"evaluation.strengths: must be [1] with method full, got {[*given]}")
+    fixed = "method full" if full else beyond_alpha(study.recipe.peft or {})
+    if fixed and (given := study.evaluation.strengths) != (1.0,):
+        raise StudyError(f"evaluation.strengths: must be [1] with {fixed}, got {[*given]}")
     for name, model in study.models.items():
         if full and model.quantization:
             raise StudyError(f"models.{name}.quantization: must be null with method full, got nf4")
