@@ -40,8 +40,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "bias": {"target_modules": ["q_proj", "v_proj"], "bias": "lora_only"},
     "pissa": {"target_modules": ["q_proj"], "init_lora_weights": "pissa"},
     "embedding": {"target_modules": ["embed_tokens", "v_proj"]},
+    "embedding alone": {"target_modules": ["embed_tokens"]},
     "olora": {"target_modules": ["q_proj"], "init_lora_weights": "olora"},
 }
+
+TRAINED = ("dora", "rslora of everything", "modules to save", "pissa", "embedding alone")
+"""Everything is the vision tower and the merger too."""
 
 
 @pytest.fixture
@@ -84,7 +88,7 @@ def test_an_adapter_of_any_kind_scores_as_peft_does(kind, base, tmp_path):
         assert one.logprobs != pytest.approx(none.logprobs, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["dora", "modules to save", "pissa"])
+@pytest.mark.parametrize("kind", TRAINED)
 def test_an_adapter_of_any_kind_is_trained_as_pefts_own_loop_trains_it(kind, base, tmp_path):
     """Whole replies, AdamW, schedule and clipping, written out; the folder is one of PEFT's."""
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -121,6 +125,7 @@ def test_an_adapter_of_any_kind_is_trained_as_pefts_own_loop_trains_it(kind, bas
     before = {name: its.clone() for name, its in base.model.state_dict().items()}
     ((_, adapter),) = next(train_adapters(base, [job], recipe)).items()
     assert adapter.curve.losses == pytest.approx(losses, abs=1e-5)
+    assert not adapter.curve.failed
     assert all(torch.equal(its, before[name]) for name, its in base.model.state_dict().items())
     folder = save_adapter(adapter, tmp_path / "a")
     again = PeftModel.from_pretrained(copy.deepcopy(base.model), folder)

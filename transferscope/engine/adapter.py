@@ -16,7 +16,7 @@ from transferscope.engine.base_model import Base
 from transferscope.engine.devices import to_device
 from transferscope.engine.linears import language_linears
 from transferscope.engine.lora import Stack
-from transferscope.engine.loss_curve import LossCurve
+from transferscope.engine.loss_curve import FACTOR, LossCurve, adds_something
 from transferscope.engine.peft_layers import with_peft
 from transferscope.errors import DataError
 from transferscope.study import Recipe
@@ -163,16 +163,16 @@ def load_adapter(base: Base, folder: Path) -> Adapter:
         _check_finite(path, key, tensor)
         if found := _KEY.fullmatch(key):
             pairs.setdefault(found[1], {})[found[2]] = tensor
-    if not pairs:
+    if not any(map(FACTOR.fullmatch, tensors)):
         raise DataError(f"{path}: no lora_A and lora_B weights")
-    only_factors = all(map(_KEY.fullmatch, tensors)) and config.get("init_lora_weights") in STARTS
-    changed = [pair["B"] for pair in pairs.values() if "B" in pair]
-    if only_factors and not (config["lora_alpha"] and any(factor.any() for factor in changed)):
+    only_factors = all(map(FACTOR.fullmatch, tensors)) and config.get("init_lora_weights") in STARTS
+    if only_factors and not (config["lora_alpha"] and adds_something(tensors)):
         raise DataError(
-            f"{folder}: changes no answer: its lora_alpha or all of its lora_B weights are zero"
+            f"{folder}: changes no answer: its lora_alpha is 0, or in every layer lora_A or lora_B"
         )
     others = any(map(config.get, _PLAIN)) or config.get("bias", "none") != "none"
-    if others or not only_factors or not pairs.keys() <= linears.keys():
+    linear = all(map(_KEY.fullmatch, tensors)) and pairs.keys() <= linears.keys()
+    if others or not only_factors or not linear:
         with_peft(base, config, tensors, folder)
         return Adapter(config, tensors, plain=True)
     for name, pair in sorted(pairs.items(), key=lambda one: [*linears].index(one[0])):

@@ -3,7 +3,8 @@
 Imports torch only while training, so a process that only keeps records needs none.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -12,6 +13,9 @@ MAX_POINTS = 50
 
 CHECK_EVERY = 16
 """Steps between two checks whether any adapter still has a finite loss."""
+
+FACTOR = re.compile(r"(.+\.lora_(?:embedding_)?)([AB])(?:\.weight)?")
+"""PEFT's key of one of the two factors of a layer."""
 
 
 class LossCurve(NamedTuple):
@@ -88,9 +92,16 @@ def checked_curve(
         why += f"; lower the learning rate, which is {learning_rate:g}"
     elif whole and not tensors:
         why = "learned nothing: all of its weights equal the base's, so it changes no answer"
-    elif not whole and not any(one.any() for key, one in tensors.items() if ".lora_B." in key):
-        why = "learned nothing: all of its lora_B weights are zero, so it changes no answer"
+    elif not whole and not adds_something(tensors):
+        why = "learned nothing: in every layer lora_A or lora_B is zero, so it changes no answer"
     return curve._replace(failed=why)
+
+
+def adds_something(tensors: Mapping[str, Any]) -> bool:
+    """Whether both factors of any layer, by PEFT's keys, have weights other than zero."""
+    keys = [FACTOR.fullmatch(key) for key, one in tensors.items() if one.any()]
+    layers = [key[1] for key in keys if key]
+    return len(set(layers)) < len(layers)
 
 
 def _number(value: float) -> float | None:

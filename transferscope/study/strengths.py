@@ -21,7 +21,7 @@ _BESIDE = (
 
 def beyond_alpha(config: Mapping[str, Any]) -> str:
     """The setting of an adapter with which alpha does not scale all of its change to the base, so
-    that at a small strength it is no small change, and why; empty where there is none."""
+    that at a small strength it is no small change, and why; empty where alpha scales all."""
     if (start := config.get("init_lora_weights")) not in STARTS:
         return f"init_lora_weights {start!r}, which changes the base's own weights"
     bias = ("bias",) if config.get("bias", "none") != "none" else ()
