@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from engine_factory import train_fleet
-from fake_engine import FakeEngine, Made
+from fake_engine import FakeEngine, Made, digest
 from messages import raises
 
 import transferscope as ts
@@ -23,6 +23,7 @@ from transferscope.engine.records import TrainingJob
 from transferscope.engine.score import score_fleet
 from transferscope.errors import DataError
 from transferscope.execution import runner
+from transferscope.execution.run_state import RunState
 from transferscope.execution.runner import run_study
 from transferscope.store.progress import progress_of
 from transferscope.study.file import parse_study
@@ -224,3 +225,61 @@ def test_a_line_of_an_earlier_version_counts_where_it_is_the_only_one(tmp_path, 
     assert ts.analyze(out).losses().equals(found.filter(source="Spatial_Relation"))
     log.unlink()
     assert ts.analyze(out).losses().is_empty()
+
+
+UNMOVED = "changes no answer: all log-probabilities and replies equal the base's, within 1e-05"
+
+
+@pytest.mark.parametrize("base_last", [False, True])
+def test_an_adapter_that_answers_as_the_base_fails_with_its_states(
+    tmp_path, monkeypatch, base_last
+):
+    """A worker that scores the base may be slower than the others."""
+    text = made_study(tmp_path).replace("{items: 4}", "{items: 4, at: [0.5], strengths: [0.5]}")
+    study, out = parse_study(text, "study.yaml"), tmp_path / "out"
+    attempts = RunState.attempts
+    order = -1 if base_last else 1
+    monkeypatch.setattr(RunState, "attempts", lambda its, name: attempts(its, name)[::order])
+    for trained in (2, 0):  # its adapter and its scores are kept, so a second run is quick
+        fake, events = FakeEngine(), []
+        fake.idle = {"Counting"}
+        monkeypatch.setattr(runner, "load_engine", fake.load)
+        outcome = run_study(study, out, on_event=events.append)
+        (failure,) = outcome.failed
+        assert failure.error.startswith(UNMOVED)
+        assert failure.runs == tuple(
+            f"good, {source}, seed 0" for source in ("Counting", "Counting @ 3", "Counting x 0.5")
+        )
+        assert (outcome.cells, outcome.of, outcome.adapters) == (4, 7, 1)
+        assert (len(fake.trained), len(fake.scored)) == (trained, 7 * 4 if trained else 0)
+        assert (events[-1].cells, events[-1].work) == (4, events[-1].total)
+        now = progress_of(out)
+        assert (now.state, now.cells, len(now.failed)) == ("failed in part", 4, 1)
+        assert {one["run"]["source"] for one in results.run_records(out)} == {
+            *(None, "Spatial_Relation", "Spatial_Relation @ 3", "Spatial_Relation x 0.5"),
+        }
+
+
+def test_a_brought_adapter_that_answers_as_the_base_fails(tmp_path, monkeypatch):
+    (tmp_path / "idle").mkdir()
+    (tmp_path / "idle" / "adapter_config.json").write_text("{}")
+    (tmp_path / "idle" / "adapter_model.safetensors").write_text(digest("s"))
+    text = made_study(tmp_path) + f"adapters: {{Counting: {{0: {tmp_path / 'idle'}}}}}\n"
+    monkeypatch.setattr(runner, "load_engine", FakeEngine().load)
+    outcome = run_study(parse_study(text, "study.yaml"), tmp_path / "out")
+    assert [one.runs for one in outcome.failed] == [("good, Counting, seed 0",)]
+    assert outcome.cells == 2
+
+
+def test_an_adapter_of_pefts_that_hardly_learned_fails(tmp_path):
+    """PiSSA's lora_B is not zero at the start, so only the scores show it."""
+    text = REAL.replace(", bad: {where: glimpse-s, learning_rate: RATE}", "")
+    peft = (
+        "rank: 4, learning_rate: RATE, peft: {target_modules: [q_proj], init_lora_weights: pissa}"
+    )
+    text = text.replace("[Counting, Spatial_Relation]", "[Counting]").replace("rank: 4", peft)
+    for rate, cells in (("1.0e-12", 1), ("1.0e-3", 2)):
+        study = parse_study(text.replace("RATE", rate), "study.yaml")
+        outcome = run_study(study, tmp_path / "out")
+        assert (outcome.cells, len(outcome.failed)) == (cells, 2 - cells)
+        assert all(one.error.startswith(UNMOVED) for one in outcome.failed)

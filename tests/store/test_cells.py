@@ -18,6 +18,7 @@ from transferscope.store.cells import Store, as_table, open_store, read_store, t
 from transferscope.store.parquet import all_answers
 from transferscope.study.plan import Run
 from transferscope.tasks import Item
+from transferscope.tasks.open_answers import TextAnswer
 
 RUN = Run("m", "source", "Counting", 0)
 HASHES = {"base": "b", "training": "t", "gold": {}}
@@ -243,3 +244,49 @@ def test_a_full_disk_leaves_the_old_index(tmp_path, monkeypatch):
         store.put_cells(RUN, {"T": "two"}, {"T": table(RUN, "T", [(2, 1.0, [])])}, HASHES)
     monkeypatch.undo()
     assert read_store(tmp_path, ["m"]).keys(RUN) == {"T": "one"}
+
+
+def answered(folder, base, run) -> bool:
+    """Whether a run's answers, log-probabilities or replies, are taken for its base's."""
+    whose = {Run("m", "base"): base, RUN: run}
+    store = open_store(folder, ["m"], set(whose), lambda note: None)
+    for one, targets in whose.items():
+        fresh = {}
+        for target, answers in targets.items():
+            items = [
+                Item(f"{n}", target, (), "?", ("a", "b"), 0, "?", truth=None if logs else TRUTH)
+                for n, (logs, _) in enumerate(answers)
+            ]
+            given = [
+                SimpleNamespace(choice=0, margin=0.0, logprobs=logs, score=1.0, reply=reply)
+                for logs, reply in answers
+            ]
+            fresh[target] = as_table(one, items, given)
+        store.put_cells(one, {name: f"{one}{name}" for name in targets}, fresh, HASHES)
+    return store.same_answers(RUN, Run("m", "base"))
+
+
+NAN = float("nan")
+TRUTH = TextAnswer(("cat",))
+LETTERS = {"a": [([-0.1, -2.0], ""), ([-3.0], "")], "b": [([-0.5], "")]}
+FEW, MANY = ({"c": [((), "cat")] * number} for number in (99, 100))
+
+
+@pytest.mark.parametrize(
+    ("base", "run", "same"),
+    [
+        (LETTERS, LETTERS, True),
+        (LETTERS, LETTERS | {"b": [([-0.500009], "")]}, True),
+        (LETTERS, LETTERS | {"b": [([-0.500011], "")]}, False),
+        (LETTERS, LETTERS | {"b": [([NAN], "")]}, False),
+        (LETTERS, LETTERS | {"b": [([-0.5], "(A)")]}, False),
+        (LETTERS | FEW, LETTERS | FEW, True),
+        (LETTERS | FEW, LETTERS | {"c": [*FEW["c"][1:], ((), "dog")]}, False),
+        (FEW, FEW, False),
+        (MANY, MANY, True),
+        (MANY, {"c": [*FEW["c"], ((), "dog")]}, False),
+        ({"b": [([NAN], "")]}, {"b": [([NAN], "")]}, False),
+    ],
+)
+def test_answers_are_the_same_where_that_is_no_chance(tmp_path, base, run, same):
+    assert answered(tmp_path, base, run) == same

@@ -7,7 +7,7 @@ The files of a shard count all or none, so results that were handed back survive
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +18,19 @@ from transferscope import store as results
 from transferscope.engine.bases import external_hash
 from transferscope.engine.loss_curve import LossCurve
 from transferscope.store import atomic
-from transferscope.store.cells import Store
+from transferscope.store.cells import SAME, Store
 from transferscope.study.plan import Plan, Run, Shard, TrainingSet
 
 LOG_INTERVAL = 30.0
 """Seconds between two lines of the log that only report progress."""
 MAX_LOSSES = 4
 """Workers that may go away over an attempt before it is given up."""
+
+UNCHANGED = (
+    f"changes no answer: all log-probabilities and replies equal the base's, within {SAME:g}; "
+    "train it more, or leave it out"
+)
+"""Why an adapter fails whose scores are the base's."""
 
 
 class Event(NamedTuple):
@@ -98,11 +104,11 @@ class RunState:
     """Receives every change of progress."""
     spent: float = 0.0
     """Work done by this run, in evaluations of an item."""
-    cells: int = 0
-    adapters: int = 0
     failed: list[Failure] = field(default_factory=list)
     hashes: dict[str, tuple[str, str]] = field(default_factory=dict)
     """For each model the hash of its weights, and the node where it was loaded first."""
+    _finished: dict[Run, int] = field(default_factory=dict)
+    """The number of cells of each finished run."""
     _owed: dict[Run, float] = field(default_factory=dict)
     """Work that each run still needs."""
     _doing: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -115,6 +121,16 @@ class RunState:
         self._digests = len(self.plan.items.digests)
         self.study, count = self.plan.study, self.plan.eval_count
         self._owed = {run: self.plan.training_work(run) + count for run in self.plan.runs}
+
+    @property
+    def cells(self) -> int:
+        """Finished ones."""
+        return sum(self._finished.values())
+
+    @property
+    def adapters(self) -> int:
+        """Finished ones."""
+        return sum(run.kind in ("source", "external", "mixture") for run in self._finished)
 
     def attempts(self, model: str) -> list[Attempt]:
         """All shards of a model, the base first."""
@@ -208,16 +224,37 @@ class RunState:
         fresh: Mapping[Run, Mapping[str, pl.DataFrame]],
         worker: str = "",
     ) -> None:
-        """Keep a shard's predictions, all or none; `fresh` are answers to what was missing."""
+        """Keep a shard's predictions, all or none; `fresh` are answers to what was missing.
+
+        An adapter that changes no answer fails alone, as one that diverged.
+        """
         for run, hashes, keys, *_ in items:
             self.store.put_cells(run, keys, fresh.get(run, {}), hashes)
-        self.store.save()
-        for run, _, keys, *_ in items:
             self._spend(run, self._owed[run])
-            self.cells += len(keys)
-            self.adapters += run.kind in ("source", "external", "mixture")
+            self._finished[run] = len(keys)
+        # Of several workers, the one that scores the base may be the last.
+        base = Run(shard.model, "base")
+        self._fail_unchanged(base, self._finished if base in shard.runs else shard.runs, worker)
+        self.store.save()
         self.report_progress(f"{shard.model}: {describe(shard.runs)} finished", worker=worker)
         self.log("finished", model=shard.model, runs=shard.runs, worker=worker)
+
+    def _fail_unchanged(self, base: Run, runs: Iterable[Run], worker: str) -> None:
+        """Give up finished adapters that answer as their base does, if it is scored.
+
+        Their snapshots and strengths, which may be as weak as they like, go with them. The tables
+        stay in the folder, so that the next run of the study need not score them again.
+        """
+        if base not in self._finished:
+            return
+        finished = [run for run in runs if run in self._finished and run.model == base.model]
+        for run in [one for one in finished if one.trained or one.kind == "external"]:
+            if self.store.same_answers(run, base):
+                lost = [one for one in self.plan.runs if one.finished == run]
+                for one in lost:
+                    self._finished.pop(one, None)
+                    self.store.runs.pop(one, None)
+                self._fail(lost, UNCHANGED, "scoring", worker, alone=True)
 
     def _spend(self, run: Run, work: float) -> None:
         self.spent += work

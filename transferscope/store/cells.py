@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from transferscope import store as results
@@ -29,6 +30,13 @@ LIBRARIES = (
     *("tokenizers", "pillow", "torchvision"),
 )
 """Libraries that can change a number; torchvision resizes images where installed, else pillow."""
+
+SAME = 1e-5
+"""How far apart equal log-probabilities may be: rounding in float32, which also depends on the
+number of rows that are scored together."""
+MIN_REPLIES = 100
+"""Equal replies that show that two runs answer alike. Fewer may be equal by chance, as replies to
+easy questions are, where equal log-probabilities never are."""
 
 
 @dataclass
@@ -121,13 +129,35 @@ class Store:
 
     def _finished(self, run: Run, key: str) -> pl.DataFrame:
         """The rows of a finished cell under the run's own names."""
-        path = self.folder / next(k for k, table in self.tables.items() if table["key"] == key)
+        name = next(k for k, table in self.tables.items() if table["key"] == key)
+        model, seed, source = (pl.lit(name, dtype=pl.String) for name in _names(run))
+        return self._read(name).with_columns(model=model, seed=seed, source=source)
+
+    def _read(self, name: str) -> pl.DataFrame:
+        path = self.folder / name
         try:
-            frame = pl.read_parquet(path)
+            return pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from None
-        model, seed, source = (pl.lit(name, dtype=pl.String) for name in _names(run))
-        return frame.with_columns(model=model, seed=seed, source=source)
+
+    def same_answers(self, run: Run, other: Run) -> bool:
+        """Whether two runs with the same targets give the same answer to every item.
+
+        That is, the same replies and log-probabilities, which differ by rounding alone. False where
+        there are no log-probabilities and less than `MIN_REPLIES` replies.
+        """
+        scored, replies = False, 0
+        for target, name in self.runs[run]["cells"].items():
+            names = (name, self.runs[other]["cells"][target])
+            one, two = (self._read(file).sort("item") for file in names)
+            ours, theirs = (its["logprobs"].explode().drop_nulls().to_numpy() for its in (one, two))
+            if len(ours) != len(theirs) or not one["reply"].equals(two["reply"]):
+                return False
+            if not np.allclose(ours, theirs, rtol=0, atol=SAME, equal_nan=True):
+                return False
+            scored = scored or bool(np.isfinite(ours).any())
+            replies += len(one) - one["reply"].null_count()
+        return scored or replies >= MIN_REPLIES
 
     def save(self) -> None:
         """Replace the index, so that all that was put counts."""

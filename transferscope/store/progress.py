@@ -15,6 +15,7 @@ Takes no lock and changes nothing. Each line of `run.jsonl` has `time` and `even
     again      a shard ran out of memory and is tried with less at once: `error`, `how`
     lost       a worker went away over a shard, which is tried again
     failed     a shard was given up: `error`, `traceback`; with `alone`, one adapter that diverged
+               or changes no answer
     stopped    the run ended by an error or Ctrl-C
     end        the run ended
 """

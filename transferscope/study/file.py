@@ -373,9 +373,7 @@ def _check(study: Study) -> None:
     if len(set(study.seeds)) < len(study.seeds):
         raise StudyError(f"seeds: a seed is given twice in {list(study.seeds)}")
     if len(set(map(_as_file, study.models))) < len(study.models):
-        raise StudyError(
-            "models: two names are the same in file names: they differ only in case, blanks, _ or +"
-        )
+        raise StudyError("models: two names are one in file names, but for case, blanks, _ and +")
     full = study.recipe.method == "full"
     fixed = "method full" if full else beyond_alpha(study.recipe.peft or {})
     if fixed and (given := study.evaluation.strengths) != (1.0,):
