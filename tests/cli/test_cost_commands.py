@@ -387,6 +387,8 @@ def test_images_whose_features_exceed_the_budget_are_encoded_again(blink):
     tight = within(1e-6, 0)
     # three epochs of 52 training sets; the evaluation items for the base and each of 7 fleets
     assert tight.images_encoded == 2 * (3 * 52 * 40 + 8 * 130)
+    # What is in memory may be on disk too, so 2.2 GiB of features do not fit in 1.5 and 1.5.
+    assert within(1.5, 1.5).images_encoded == tight.images_encoded
     assert tight.vision_flops / roomy.vision_flops == tight.images_encoded / roomy.images
 
 

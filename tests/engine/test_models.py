@@ -328,6 +328,29 @@ def test_features_that_nobody_used_for_longest_are_given_up_and_none_keeps_its_b
     assert calls == [2, 1, 1]
 
 
+def test_memory_keeps_what_was_used_last_and_the_disk_all_others(tmp_path):
+    calls, some = [], pictures(8)
+    cache = VisionCache(
+        looking(calls), 1, CacheLimits(memory=3 * ONE, folder=tmp_path, disk=8 * FILE)
+    )
+    draw, used = np.random.default_rng(0), []
+    for one in map(int, draw.integers(0, 8, 60)):
+        used.append(one)
+        (found,) = cache.features([some[one]])
+        assert torch.equal(found, torch.tensor(some[one].pixels().reshape(-1, 3)).float())
+        last = list(dict.fromkeys(used[::-1]))[2::-1]
+        assert list(cache._kept) == [fingerprint(some[its]).key for its in last]
+    assert len(calls) == 8
+    assert cache.bytes_held == 3 * ONE
+
+
+def test_features_from_disk_come_to_where_new_ones_are(tmp_path):
+    limits, some = CacheLimits(memory=0, folder=tmp_path), pictures(1)
+    VisionCache(looking([]), 8, limits).features(some)
+    there = VisionCache(looking([]), 8, CacheLimits(folder=tmp_path), device=torch.device("meta"))
+    assert [there.features(some)[0].device.type for _ in range(2)] == ["meta"] * 2
+
+
 def test_features_are_kept_under_all_that_they_depend_on():
     """Else a study with other pictures' sizes, or another type, would take these for its own."""
     small, pictures = factory.small_base(), SimpleNamespace(image_processor=object())
@@ -350,9 +373,9 @@ def test_what_does_not_fit_in_memory_goes_to_disk_and_what_fits_nowhere_is_compu
     cache = VisionCache(looking(calls), 8, budget)
     whole = cache.features(some)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 3
-    again = cache.features(some)
+    again = [*cache.features(some[3:]), *cache.features(some[:1])]
     assert calls == [6, 1]
-    assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+    assert all(map(torch.equal, again, [*whole[3:], whole[0]]))
     next_one = VisionCache(looking(calls), 8, budget)  # in a later process
     next_one.features(some)
     assert calls == [6, 1, 3]

@@ -56,6 +56,7 @@ class QwenPath:
             _PATCHES_AT_ONCE,
             base.cache_limits,
             name,
+            device=base.device,
             size=lambda image: int(np.prod(self._grid(image))),
             prepare=self._preparer.prepare,
         )

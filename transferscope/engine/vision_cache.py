@@ -1,7 +1,8 @@
 """Vision features, computed once: the frozen vision tower's output serves every adapter.
 
-Features are kept by the image's content: in memory up to a limit; beyond that, if a folder is
-given, on disk up to another. The least recently used are dropped first, and computed again.
+Features are kept by the image's content: those used last in memory, up to a limit; the others, if a
+folder is given, on disk up to another. The least recently used are dropped first, and computed
+again.
 """
 
 import os
@@ -16,10 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transferscope.engine.devices import to_device
 from transferscope.engine.records import CacheLimits
 from transferscope.errors import DataError
 from transferscope.store.atomic import write_whole
 from transferscope.tasks import ItemImage, fingerprint
+
+CPU = torch.device("cpu")
 
 AHEAD = 2
 """Batches that are prepared while one is encoded."""
@@ -35,6 +39,7 @@ class VisionCache:
         limits: CacheLimits,
         name: str = "features",
         *,
+        device: torch.device = CPU,
         size: Callable[[ItemImage], int] = lambda _: 1,
         prepare: Callable[[ItemImage], Any] = lambda image: image,
     ) -> None:
@@ -42,10 +47,12 @@ class VisionCache:
         encode: images to features, one tensor (tokens, hidden size) per image.
         batch_size: the largest sum of `size` in one call of `encode`.
         name: of the folder of these features; must name everything that they depend on.
+        device: of the features in memory, as `encode` returns them.
         size: of an image.
         prepare: makes `encode`'s input from an image, in threads.
         """
         self._encode, self._batch_size, self._memory = encode, batch_size, limits.memory
+        self._device = device
         self._size, self._prepare = size, prepare
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._folder, self._disk = limits.folder / name if limits.folder else None, limits.disk
@@ -114,34 +121,41 @@ class VisionCache:
         try:
             features = load(path.read_bytes())["features"]
         except (OSError, SafetensorError, KeyError):  # damaged: computed and written again
+            with suppress(OSError):
+                path.unlink()
+            self._note(path)
             return None
         self._use(path)
+        features = to_device(features, self._device)
+        self._keep(key, features)
         return features
 
     def _keep(self, key: str, features: Tensor) -> None:
-        if self.bytes_held + features.nbytes > self._memory and self._write(key, features):
-            return
+        """Keep features in memory, and on disk those that were used least recently."""
         self._kept[key] = features
         self.bytes_held += features.nbytes
         while self.bytes_held > self._memory:
-            _, old = self._kept.popitem(last=False)
+            old_key, old = self._kept.popitem(last=False)
             self.bytes_held -= old.nbytes
+            self._write(old_key, old)
 
-    def _write(self, key: str, features: Tensor) -> bool:
-        """Write features to disk in place of older ones; returns whether they are there now."""
+    def _write(self, key: str, features: Tensor) -> None:
+        """Write features to disk, unless they are there, in place of older ones."""
         from safetensors.torch import save
 
         if self._folder is None or features.nbytes > self._disk:
-            return False
+            return
+        path = _path(self._folder, key)
+        if path.is_file():
+            self._use(path)
+            return
         data = save({"features": features.cpu().contiguous()})
         while self._files and self._file_bytes + len(data) > self._disk:
             self._drop_oldest()
         try:
-            self._use(write_whole(_path(self._folder, key), data))
+            self._use(write_whole(path, data))
         except DataError:  # a full disk is no reason to stop: features can be computed again
             self._disk = self._file_bytes
-            return False
-        return True
 
     def _use(self, path: Path) -> None:
         """Note that a file is used now, for other processes too."""

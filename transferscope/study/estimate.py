@@ -200,7 +200,7 @@ class CostEstimate:
             passes.update(self._passes(run))
         encoded: Mapping[Key, float] = distinct
         budget = self.plan.study.budget
-        limit = (budget.memory + budget.disk) * GIB
+        limit = max(budget.memory, budget.disk) * GIB  # features in memory may be on disk too
         if not shapes.exact:  # on the reference path, with every row of a forward
             encoded = {**passes, **{key: len(self.runs) * n for key, n in answers.items()}}
         elif self.full or memory["features_wanted_bytes"] > limit:

@@ -31,7 +31,9 @@ class GlimpsePath:
         self.base, self._model, self._tokenizer = base, base.model, base.processor.tokenizer
         batch = 64 if base.device.type == "cpu" else 1024
         name = base.cache_name("small")
-        self.vision_cache = VisionCache(self._encode_images, batch, base.cache_limits, name)
+        self.vision_cache = VisionCache(
+            self._encode_images, batch, base.cache_limits, name, device=base.device
+        )
 
     def encode(self, items: Sequence[Item]) -> list[Row]:
         """Items as rows."""
