@@ -10,7 +10,12 @@ from engine_factory import FAST_FAMILIES
 from torch import nn
 
 from transferscope.engine.qwen_path import QwenPath
-from transferscope.engine.qwen_vision import ImagePreparer, pad_gated_mlp, speed_up_tower
+from transferscope.engine.qwen_vision import (
+    ImagePreparer,
+    embed_by_product,
+    pad_gated_mlp,
+    pad_tower,
+)
 from transferscope.engine.records import CacheLimits
 from transferscope.engine.vision_cache import VisionCache
 from transferscope.tasks import ArrayImage
@@ -48,7 +53,7 @@ def test_a_smooth_tower_says_what_it_said_without_a_convolution(family, monkeypa
     )
     given = made["pixel_values"].double(), made["image_grid_thw"]
     before = tower(*given).pooler_output
-    speed_up_tower(tower)
+    embed_by_product(tower)
     monkeypatch.delattr(nn.Conv3d, "_conv_forward")
     torch.testing.assert_close(tower(*given).pooler_output, before, atol=1e-12, rtol=1e-12)
     gated = [block.mlp for block in tower.blocks if hasattr(block.mlp, "gate_proj")]
@@ -57,6 +62,21 @@ def test_a_smooth_tower_says_what_it_said_without_a_convolution(family, monkeypa
         assert mlp.gate_proj.weight.shape[0] == mlp.down_proj.weight.shape[1] == 128
     assert bool(gated) == (family == "qwen2_5_vl")
     torch.testing.assert_close(tower(*given).pooler_output, before, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FAST_FAMILIES)
+def test_a_path_embeds_patches_without_a_convolution_on_a_cpu_too(family, dtype, monkeypatch):
+    base = factory.family_base(family, dtype)
+    (picture,) = pictures((112, 112))
+    made = base.processor.image_processor(images=[picture.pixels()], return_tensors="pt")
+    first = base.model.model.visual.patch_embed
+    with torch.no_grad():
+        theirs = first(made["pixel_values"].to(dtype))
+        path = QwenPath(base)
+        monkeypatch.delattr(nn.Conv3d, "_conv_forward")
+        torch.testing.assert_close(first(made["pixel_values"].to(dtype)), theirs)
+        assert path.vision_cache.features([picture])[0].isfinite().all()
 
 
 @pytest.mark.parametrize("family", FAST_FAMILIES)
@@ -79,7 +99,7 @@ def test_units_that_tensor_cores_do_not_take_are_filled_up_and_others_are_not():
         )
         linear.out_features -= 1
     first.down_proj.weight = nn.Parameter(first.down_proj.weight[:, :-1])
-    speed_up_tower(tower)
+    pad_tower(tower)
     assert [block.mlp.gate_proj.out_features for block in tower.blocks] == [128, 48]
 
 

@@ -43,7 +43,9 @@ class QwenPath:
         self._positions: dict[tuple[Any, ...], Tensor] = {}
         self._known: WeakKeyDictionary[Item, Any] = WeakKeyDictionary()
         """Token ids and grids of images."""
-        one_call, name = qwen_vision.use_window_attention(base.model), base.cache_name("qwen")
+        one_call = qwen_vision.use_window_attention(base.model)
+        qwen_vision.embed_by_product(self._body.visual)
+        name = base.cache_name("qwen-2")  # 1 were a CPU's features from a convolution
         if base.device.type != "cuda":
             # One image at a time: the other images of a batch would change its rounding, and a
             # run resumed after a kill would not end like one that was never killed.
@@ -60,7 +62,7 @@ class QwenPath:
             size=lambda image: int(np.prod(self._grid(image))),
             prepare=self._preparer.prepare,
         )
-        qwen_vision.speed_up_tower(self._body.visual)
+        qwen_vision.pad_tower(self._body.visual)
         language = self._body.language_model
         if hasattr(language, "_deepstack_process"):
             language._deepstack_process = _add_features

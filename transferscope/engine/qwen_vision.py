@@ -1,4 +1,4 @@
-"""Qwen's vision towers, faster on a GPU: the same sums in other shapes, attention without loops.
+"""Qwen's vision towers, faster: the same sums in other shapes, attention without loops.
 
 The towers attend within windows and images, and transformers' sdpa loops over these one by one.
 Here all are one call if torch has variable-length attention on the device, else one call per
@@ -36,15 +36,19 @@ def patch_grid(processor: Any, image: ItemImage) -> tuple[int, int, int]:
     return 1, height // edge, width // edge
 
 
-def speed_up_tower(tower: Any) -> None:
-    """Change a tower of Qwen's without changing its outputs.
+def embed_by_product(tower: Any) -> None:
+    """Embed a tower's patches by a matrix product: on a CPU 4 to 150 times as fast.
 
-    Patches are embedded by a matrix product in place of a convolution whose windows do not
-    overlap. MLPs of a size that tensor cores do not support are padded with zeros.
+    The sums are those of the tower's convolution, whose windows do not overlap, added up in another
+    order.
     """
     first: Any = tower.patch_embed.proj
     if isinstance(first, nn.Conv3d) and first.kernel_size == first.stride:
         vars(first)["forward"] = partial(_embedded, first)
+
+
+def pad_tower(tower: Any) -> None:
+    """Pad a tower's MLPs of a size that tensor cores do not support with zeros."""
     for block in tower.blocks:
         if hasattr(block.mlp, "gate_proj") and block.mlp.gate_proj.out_features % EVEN:
             pad_gated_mlp(block.mlp)
