@@ -19,6 +19,8 @@ from transferscope.engine.records import TrainingJob
 
 torch.set_num_threads(1)
 
+DYNAMO: Any = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]
+
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor:UserWarning"
 )  # dynamo's
@@ -28,6 +30,8 @@ pytestmark = pytest.mark.filterwarnings(
 def fresh_compiler():
     torch._dynamo.reset()
     counters.clear()
+    with DYNAMO.patch(recompile_limit=8, fail_on_recompile_limit_hit=False):  # torch's own
+        yield
 
 
 @pytest.fixture
@@ -129,6 +133,26 @@ def test_layers_that_cannot_be_compiled_run_as_they_are_and_one_note_says_so(
     (note,) = [one for one in caplog.records if one.name == "transferscope.engine.compiled"]
     assert note.getMessage().startswith("layers run uncompiled, which is slower: ")
     assert "\n" not in note.getMessage()
+
+
+def sized(base, lengths) -> list[torch.Tensor]:
+    """Logits of two and three rows of some lengths."""
+    said = []
+    for length, rows in itertools.product(lengths, (2, 3)):
+        ids = torch.arange(rows * length).reshape(rows, length) % 99 + 20
+        with torch.no_grad():
+            said.append(base.model(input_ids=ids, use_cache=False).logits)
+    return said
+
+
+def test_a_layer_of_too_many_variants_runs_as_it_is_and_one_note_says_so(caplog):
+    base, plain = (factory.family_base("qwen2_5_vl", torch.float64) for _ in range(2))
+    compile_layers(base.model.get_decoder().layers, "aot_eager")
+    with DYNAMO.patch(recompile_limit=1):
+        torch.testing.assert_close(sized(base, range(5, 9)), sized(plain, range(5, 9)))
+    assert counters["stats"]["unique_graphs"] == 1
+    (note,) = [one for one in caplog.records if one.name == "transferscope.engine.compiled"]
+    assert "recompile limit" in note.getMessage()
 
 
 def test_with_dropout_layers_run_as_they_are(as_on_a_gpu):

@@ -1,6 +1,7 @@
 """Layers compiled one by one, for GPUs: the same sums in fewer kernels.
 
-If a layer cannot be compiled, the model runs uncompiled, and one warning is logged.
+If a layer cannot be compiled, or has too many variants, the model runs uncompiled, and one warning
+is logged.
 """
 
 import inspect
@@ -19,11 +20,11 @@ MAX_VARIANTS = 32
 or adapters, fixed and symbolic sizes. Torch's limit of 8 is too low."""
 
 
-def compile_error() -> type[Exception]:
+def compile_errors() -> tuple[type[Exception], ...]:
     """What torch's compiler raises; importing it takes a second, which only a GPU's layers need."""
-    from torch._dynamo.exc import TorchDynamoException
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
-    return TorchDynamoException
+    return TorchDynamoException, FailOnRecompileLimitHit
 
 
 @dataclass(eq=False)
@@ -47,7 +48,7 @@ class _Compiled:
             return self.plain(*args, **options)
         try:
             return self._fast(*args, **options)
-        except compile_error() as error:
+        except compile_errors() as error:
             _warn(error)
             self.switch.on = False
             return self.plain(*args, **options)
@@ -57,6 +58,7 @@ def compile_layers(layers: Iterable[nn.Module], backend: Any = "inductor") -> No
     """Compile each layer on its first call; a second request changes nothing."""
     dynamo: Any = torch._dynamo.config  # pyright: ignore[reportPrivateUsage]
     dynamo.recompile_limit = max(MAX_VARIANTS, dynamo.recompile_limit)
+    dynamo.fail_on_recompile_limit_hit = True  # else further variants run uncompiled in silence
     switch = _Switch()
     for layer in layers:
         if not isinstance(layer.forward, _Compiled):
@@ -91,6 +93,7 @@ def _switched_off(model: nn.Module) -> set[_Switch]:
     return on
 
 
-def _warn(error: Exception) -> None:
+def _warn(error: BaseException) -> None:
+    error = error.__cause__ or error  # the compiler's reason
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     logging.getLogger(__name__).warning("layers run uncompiled, which is slower: %s", line)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from transferscope.engine.adapter import Adapter, peft_config, peft_tensors
 from transferscope.engine.base_model import Base, refuse_open_block
-from transferscope.engine.compiled import compile_error, give_up
+from transferscope.engine.compiled import compile_errors, give_up
 from transferscope.engine.devices import deterministic, to_device
 from transferscope.engine.forward_paths import ForwardPath, Row, forward_path
 from transferscope.engine.linears import not_adapted, target_linears
@@ -284,7 +284,7 @@ def _gradients(
                     f"{base.device}: out of memory with one row at a time; lower recipe.max_pixels"
                 ) from error
             memory = smaller
-        except compile_error() as error:
+        except compile_errors() as error:
             if not give_up(base.model, error):
                 raise
         torch.cuda.empty_cache()
