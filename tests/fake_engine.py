@@ -108,7 +108,7 @@ class FakeEngine:
         self.loaded.append(folder)
         weights = (Path(folder) / "model.safetensors").read_text()
         if weights.startswith("damaged"):
-            raise DataError(f"{folder}: not a vision-language model: incomplete")
+            raise DataError(f"{folder}: cannot be loaded as a vision-language model: incomplete")
         return SimpleNamespace(name=base.name, weights_hash=digest(weights))
 
     def score_fleet(self, base, adapters, items, *, scoring, reply_tokens, batch_size, progress):

@@ -436,7 +436,7 @@ def _onevision() -> _Made:
 
 
 def _intern(text: dict[str, Any] | None = None) -> _Made:
-    """InternVL, by default upon a Qwen2."""
+    """InternVL, by default upon a Qwen3, as InternVL3.5 is."""
     named = {
         "start_image_token": "<img>",
         "end_image_token": "</img>",
@@ -447,7 +447,7 @@ def _intern(text: dict[str, Any] | None = None) -> _Made:
     config = hf.InternVLConfig(
         text_config=TEXT
         | {"vocab_size": len(words), "pad_token_id": words.pad_token_id}
-        | (text or {"model_type": "qwen2"}),
+        | (text or {"model_type": "qwen3", "head_dim": 12}),
         vision_config=VISION | {"image_size": [56, 56], "patch_size": [14, 14]},
         image_token_id=_id(words, "<IMG_CONTEXT>"),
         image_seq_length=4,

@@ -313,6 +313,14 @@ def test_max_pixels_below_what_a_family_can_is_refused(family, folder):
         load_base(folder(family), max_pixels=1000)
 
 
+def test_a_model_without_torchs_attention_is_refused_with_this_reason(tmp_path, monkeypatch):
+    text = {"model_type": "gpt_oss", "head_dim": 12}
+    text |= {"num_local_experts": 4, "num_experts_per_tok": 2}
+    monkeypatch.setitem(families.FAMILIES, "gpt-oss", lambda: families._intern(text))
+    with raises(DataError):
+        load_base(families.checkpoint("gpt-oss", tmp_path / "gpt-oss"))
+
+
 # The language model and its adapters.
 
 

@@ -213,7 +213,7 @@ def test_a_whole_model_that_is_damaged_fails_its_shard_and_the_others_go_on(
     text = f"adapters: {{Counting: {{1: {folder}}}}}\nname: one"
     outcome, log, _ = carry_out(lab(), study=a_study(tmp_path, **{"name: one": text}))
     assert [str(its) for its in outcome.failed] == [
-        f"s, Counting, seed 1: {folder}: not a vision-language model: incomplete"
+        f"s, Counting, seed 1: {folder}: cannot be loaded as a vision-language model: incomplete"
     ]
     assert (outcome.cells, outcome.of) == (12, 14)
     assert lab().trained_runs == [run for run in RUNS if run != "Counting 1"]

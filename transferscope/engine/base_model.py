@@ -34,6 +34,8 @@ DEFAULT_LIMITS = CacheLimits()
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """The files of a model's folder that can change its answers."""
 
+SDPA = "scaled_dot_product_attention"
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -225,7 +227,7 @@ def load_model(
     """A folder's model on some devices, "meta" for none, and names of weights that it lacks.
 
     Raises:
-        DataError: the files are damaged, lack weights, or are an adapter.
+        DataError: the files are damaged, lack weights, are an adapter, or need another attention.
         torch.OutOfMemoryError: on a GPU.
     """
     from huggingface_hub.errors import StrictDataclassError
@@ -259,7 +261,7 @@ def load_model(
     except torch.OutOfMemoryError:
         raise
     except damaged as error:
-        raise DataError(f"{folder}: not a vision-language model: {first_line(error)}") from None
+        raise DataError(f"{folder}: {_reason(error)}") from None
     model, info = loaded
     for name, found, expected in sorted(info["mismatched_keys"]):
         raise DataError(
@@ -275,6 +277,15 @@ def load_model(
     elif quantization is None:
         model.to(devices[0])
     return model, sorted(info["unexpected_keys"])
+
+
+def _reason(error: Exception) -> str:
+    """Why transformers did not load a model."""
+    line = first_line(error)
+    if SDPA in line:  # transformers goes on to recommend another attention
+        name, _, _ = line.partition(" ")
+        return f"{name} cannot use torch's {SDPA}, the only attention that a base is run with"
+    return f"cannot be loaded as a vision-language model: {line}"
 
 
 def _quiet() -> None:
