@@ -116,7 +116,9 @@ def test_results_without_a_log_have_no_losses(study, tmp_path):
     assert study.losses().columns == ["model", "source", "seed", "step", "loss", "gradient_norm"]
     logged = make(Shape(models=("3B",), count=3, log=True))
     logged.save(tmp_path)
-    found, one = ts.load(tmp_path).losses(), logged.trainings[0]
+    loaded, one = ts.load(tmp_path), logged.trainings[0]
+    assert isinstance(loaded, ts.Analysis)
+    found = loaded.losses()
     assert set(found["source"]) == {task.name for task in logged.tasks}
     first = found.filter(source=one.source, seed=one.seed)
     assert first.select("step", "loss", "gradient_norm").to_dict(as_series=False) == {

@@ -139,7 +139,9 @@ def test_losses_are_those_of_the_log_line_by_line(folder):
         for point in zip(line["step"], line["loss"], line["gradient_norm"], strict=True)
     ]
     assert len(rows) == 3 * 12  # shuffled too; its snapshots and strengths are no trainings
-    found = ts.load(folder / "with").losses()
+    loaded = ts.load(folder / "with")
+    assert isinstance(loaded, ts.Analysis)
+    found = loaded.losses()
     assert found.columns == ["model", "source", "seed", "step", "loss", "gradient_norm"]
     assert sorted(found.rows()) == sorted(rows)
     assert ts.analyze(folder / "with").losses().equals(found)
