@@ -110,17 +110,6 @@ FIGURES: dict[str, FigureKind] = {
         "base, below it worse. A hollow dot may be noise.",
         per="trajectory",
     ),
-    "losses": FigureKind(
-        "steps",
-        training_loss,
-        "training loss",
-        "",
-        "Look for lines that fall and then level out. Where one never falls, little was learned, "
-        "as a placebo may show; one that climbs needs a lower learning rate. An orange cross ends "
-        "the line of an adapter that failed and was not kept. A low loss does not prove a good "
-        "adapter: items can be learned by heart.",
-        group="Training loss",
-    ),
     "answers": FigureKind("safety", answer_shares, "which options are chosen", ""),
     **{
         name: FigureKind("structure", partial(task_effects, quantity=name), title, group=GIVE)
@@ -152,6 +141,16 @@ FIGURES: dict[str, FigureKind] = {
     ),
     "scale": FigureKind(
         "structure", scale_trend, SIZE, per="study", paper=(5,), group="Model size"
+    ),
+    "losses": FigureKind(
+        "method",
+        training_loss,
+        "training loss",
+        "",
+        "Look for lines that fall and then level out. Where one never falls, little was learned, "
+        "as a placebo may show; one that climbs needs a lower learning rate. An orange cross ends "
+        "the line of an adapter that failed and was not kept. A low loss does not prove a good "
+        "adapter: items can be learned by heart.",
     ),
     "power": FigureKind("method", power, "the smallest detectable effect", ""),
     "decomposition": FigureKind("structure", decomposition, PAIR, per="study", group=PAIR),

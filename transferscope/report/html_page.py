@@ -78,7 +78,7 @@ def write(analysis: Analysis, exhibits: Exhibits | None = None) -> str:
     models, claims = labels(analysis).models, tables.claim_rows(analysis)
     sections = section_tables(analysis)
     filled = {
-        "steps": analysis.trajectories or figures["steps"],
+        "steps": analysis.trajectories,
         "graph": figures["graph"],
         "structure": "twins" in sections or any(t.source and t.target for t in analysis.tasks),
         "items": examples,
