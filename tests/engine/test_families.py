@@ -26,6 +26,7 @@ from engine_factory import train_fleet
 from messages import raises
 from PIL import Image
 from safetensors.torch import load_file
+from test_fleet import job, peft_run
 
 from transferscope.engine import processors, score, train
 from transferscope.engine.adapter import load_adapter, save_adapter, stacked
@@ -36,7 +37,7 @@ from transferscope.engine.lora import attached
 from transferscope.engine.memory import MemoryPlan
 from transferscope.engine.qwen_path import QwenPath
 from transferscope.engine.records import TrainingJob
-from transferscope.engine.reply_tokens import option_tokens
+from transferscope.engine.reply_tokens import option_tokens, reply_tokens
 from transferscope.engine.score import score_fleet
 from transferscope.errors import DataError, MissingExtra, StudyError
 from transferscope.execution.runner import run_study
@@ -241,6 +242,26 @@ def test_a_study_adapts_all_but_the_experts_of_a_mixture(
     assert not re.search(r"\bexperts|router|\.gate\.|expert_gate", keys)
     (line, *_) = (its for its in logged(left.out) if its["event"] == "train")
     assert "experts cannot be adapted (experts)" in line["layers"]
+
+
+@pytest.mark.parametrize(
+    "family",
+    ["gemma3", *(pytest.param(one, marks=slow) for one in EVERY if one not in ("gemma3", *QWEN))],
+)
+def test_an_adapter_equals_one_that_pefts_own_loop_trains(family, folder):
+    base = load_base(folder(family))
+    base.model.double()
+    recipe = factory.recipe(targets=("attention",), learning_rate=0.01)
+    its = job(0, factory.items(6, 1, size=(56, 56)))
+    (ours,) = train_fleet(base, [its], recipe)
+    (start,) = train_fleet(base, [its], replace(recipe, learning_rate=0.0))
+    letters = ["ABCDEFGHIJ"[item.answer] for item in its.items]
+    replies = reply_tokens(base.processor, [f"({letter})" for letter in letters], end=True)
+    *_, theirs = peft_run(base, its, recipe, start, list(map(list, replies)))
+    assert ours.tensors.keys() == theirs.keys()
+    for key, tensor in ours.tensors.items():
+        torch.testing.assert_close(tensor, theirs[key].to(tensor.dtype), atol=1e-5, rtol=0)
+    assert max((ours.tensors[key] - start.tensors[key]).abs().max() for key in theirs) > 1e-3
 
 
 # Processors.

@@ -85,8 +85,11 @@ def templated(processor, item, reply):
     return ids[: ids.index(processor.tokenizer.eos_token_id) + 1]
 
 
-def peft_run(base, its: TrainingJob, recipe, start: Adapter):
-    """One adapter trained by PEFT, torch's AdamW and the model's own forward: weights by step."""
+def peft_run(base, its: TrainingJob, recipe, start: Adapter, replies: Any = None):
+    """One adapter trained by PEFT, torch's AdamW and the model's own forward: weights by step.
+
+    `replies` are the tokens of each item's, by default as the chat template writes them.
+    """
     from peft import LoraConfig, get_peft_model
 
     names = list(target_linears(base.model, recipe.targets))
@@ -108,7 +111,7 @@ def peft_run(base, its: TrainingJob, recipe, start: Adapter):
     )
     plain = factory.reference_path(base, its.items)
     labels: Any = its.labels
-    replies = [
+    replies = replies or [
         (option_tokens(base.processor).suffixes[answer])[:1]
         if recipe.loss == "letter"
         else templated(base.processor, item, f"({LETTERS[answer]})")
