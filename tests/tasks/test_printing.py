@@ -91,7 +91,7 @@ def test_a_suite_that_draws_its_items_draws_none_to_print_them(monkeypatch):
     items = open_suite("glimpse").items("Jigsaw", "eval")
     first = [item.id for item in items[:3]]
     monkeypatch.setattr(type(items), "__getitem__", None)
-    assert repr(items) == f"300 eval items of Jigsaw: {', '.join(first)}, ..."
+    assert repr(items) == f"1,000 eval items of Jigsaw: {', '.join(first)}, ..."
 
 
 def test_an_embedded_item_shows_its_pixels():

@@ -9,7 +9,6 @@ another suite, and shows nothing. `exhibits.json` is beside `analysis.json` and 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple
 
 import polars as pl
@@ -17,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from transferscope.errors import DataError, TransferscopeError
 from transferscope.predictions import some, spread_base, with_marks
-from transferscope.tasks import LETTERS, Item, Suite
+from transferscope.tasks import LETTERS, Item, ItemsOfSplit, Suite
 from transferscope.tasks.images import thumbnails
 from transferscope.tasks.open_answers import NumberAnswer
 
@@ -315,8 +314,9 @@ def _looked_up(
         _note(notes, one.why_not)
         return {}
     try:
-        wanted = (item for item in one.suite.items(target, "eval") if item.id in names)
-        found = {item.id: item for item in islice(wanted, len(names))}
+        items = one.suite.items(target, "eval")
+        ids = items.ids() if isinstance(items, ItemsOfSplit) else [item.id for item in items]
+        found = {name: items[place] for place, name in enumerate(ids) if name in names}
     except TransferscopeError as error:
         _note(notes, f"{target}: no questions and no images: {error}")
         return {}

@@ -67,7 +67,7 @@ models: {glimpse-m: glimpse-m}
 suite: glimpse
 seeds: 2
 recipe: {items: 320, epochs: 2}
-evaluation: {items: 150}
+evaluation: {items: 140}
 controls: [format-only, reordered]
 """
 """The study of `transferscope demo`."""

@@ -196,17 +196,17 @@ def _as_img(image: ItemImage) -> str:
 
 
 class ItemsOfSplit(Sequence[Item]):
-    """How the items of one task's split print: a line, and in a notebook the first few of them."""
+    """The items of one task's split. They print as a line, in a notebook with the first few."""
 
     task: str
     split: Split
 
-    def _first_ids(self) -> list[str]:
-        return [item.id for item in self[:ITEMS]]
+    def ids(self) -> list[str]:
+        """The items' ids."""
+        return [item.id for item in self]
 
     def __repr__(self) -> str:
-        ids = [repr(name)[1:-1] for name in self._first_ids()]
-        ids += ["..."] * (len(self) > ITEMS)
+        ids = [*(repr(name)[1:-1] for name in self.ids()[:ITEMS]), *["..."] * (len(self) > ITEMS)]
         return f"{len(self):,} {self.split} items of {self.task}: {', '.join(ids)}"
 
     def _repr_html_(self) -> str:

@@ -18,7 +18,6 @@ from pydantic import Field
 
 from transferscope.suites.blink import BLINK, OPEN
 from transferscope.tasks import (
-    ITEMS,
     ArrayImage,
     Item,
     ItemsOfSplit,
@@ -93,8 +92,8 @@ class Items(ItemsOfSplit):
     def __len__(self) -> int:
         return COUNTS[self.split]
 
-    def _first_ids(self) -> list[str]:  # without drawing them
-        return [f"{self.split}_{self.task}_{k + 1}" for k in range(ITEMS)]
+    def ids(self) -> list[str]:  # without drawing them
+        return [f"{self.split}_{self.task}_{k + 1}" for k in range(len(self))]
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
