@@ -156,6 +156,10 @@ def test_a_mixture_changes_no_number_of_the_tasks_and_has_its_own(carry_out, tmp
         for field in ("behaviour", "controls"):
             each["models"]["s"].pop(field)
         each.pop("inputs")
+        of_tasks = (
+            one for one in each["trainings"] if one["source"] not in ("half and half", "most")
+        )
+        each["trainings"] = [*of_tasks]
     assert ours == theirs
     # A second computation of the mixture's effects, from the tables themselves.
     rows = pl.concat(pl.read_parquet(p) for p in (tmp_path / "with").rglob("*.parquet"))

@@ -77,6 +77,8 @@ def export(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> list[
         listed = {name: index["tables"][name] for name in files}
         current = {**index, "tables": listed, "adapters": {}}
         files[results.INDEX] = _without_paths(results.as_json(current), places)
+    if losses := _losses(folder):
+        files[results.LOG] = _without_paths(losses, places)
     if given is not None:
         files[results.STUDY] = yaml.safe_dump(study, sort_keys=False, allow_unicode=True).encode()
     if analysis is not None:
@@ -95,18 +97,24 @@ def export(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> list[
     facts = {**_provenance(folder, study, analysis, records), "missing": missing}
     files[archive.CELLS] = rows.write_csv().encode()
     files[archive.PROVENANCE] = _without_paths(results.as_json(facts), places)
-    # What every file and column is, for people without this package.
     readme = template("bundle_readme.txt.jinja").render(
         title=f"Results of the study {study['name']!r}" if study.get("name") else "Results",
         tables=any(name.startswith(results.PREDICTIONS) for name in files),
         controls=any(name.startswith(results.CONTROLS) for name in files),
-        analysis=results.ANALYSIS in files,
-        study=results.STUDY in files,
+        names=set(files),
         missing=missing,
     )
     files[archive.README] = f"{readme}\n".encode()
     archive.pack(out, files)
     return missing
+
+
+def _losses(folder: Path) -> bytes:
+    """The lines of the folder's log that tell how its adapters learned, without times."""
+    lines = [one for one in results.logged(folder) if one.get("event") in ("begin", "curve")]
+    if not any(one["event"] == "curve" for one in lines):
+        return b""
+    return b"".join(json.dumps({**one, "time": ""}).encode() + b"\n" for one in lines)
 
 
 def _cells(folder: Path, analysis: Analysis | None) -> tuple[pl.DataFrame, list[str]]:

@@ -4,6 +4,7 @@
     cells.csv          one row per cell
     provenance.json    versions, hashes, machine time, and what is missing
     study.yaml, analysis.json, index.json, predictions/, controls/    as in a results folder
+    run.jsonl          how each adapter learned
 
 Unpacked it is a results folder without adapters and images. Anybody may have made a zip, so other
 names, links, sizes beyond bounds and tables with another checksum than in the index are refused.
@@ -32,7 +33,10 @@ MAX_BYTES = 8 << 30
 MAX_INFLATION = 100
 """Times the zip file's own size that its entries may have together; a real bundle has up to 10."""
 
-_FILES = (README, CELLS, PROVENANCE, results.STUDY, results.ANALYSIS, results.INDEX)
+_FILES = (
+    *(README, CELLS, PROVENANCE),
+    *(results.STUDY, results.ANALYSIS, results.INDEX, results.LOG),
+)
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 
 
