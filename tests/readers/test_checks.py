@@ -318,6 +318,15 @@ def test_unreadable_replies_of_the_base_can_only_lower_an_effect():
     assert bounded.ci[0] == pytest.approx(known.ci[0] + lowest - (0.4 - 0.5) / (1 - 0.5))
 
 
+def test_no_accuracy_can_change_by_more_than_all_of_it():
+    """Of the base and of the run no reply could be read: 0 to 1 of either may be right."""
+    table = rows(base=[1] * 100, a__0=[1] * 100).with_columns(
+        unreadable=True, choice=pl.lit(None, pl.Int64), answer=pl.lit(0)
+    )
+    analysis = ts.analyze(from_predictions(check_predictions(table, "made")))
+    assert analysis.models["m"].pgf["a"]["t"].change_ci == (-1, 1)
+
+
 def test_five_in_a_hundred_unreadable_leave_a_verdict():
     assert _cell(5).ci == pytest.approx(_cell(0).ci)
     assert not np.isnan(_cell(5).p_value)

@@ -31,7 +31,8 @@ def cells(one: ModelEffects) -> dict[str, dict[str, Cell]]:
         expected = expectation(one.runs.counted, one.itself)
     (down, up), (lost, won) = (_unreadable(one, m) for m in (None, "raw_gain"))
     bounded = (lost > 0) | (won > 0)
-    ci, change_ci = ci + np.stack([-down, up], -1), change_ci + np.stack([-lost, won], -1)
+    ci = ci + np.stack([-down, up], -1)
+    change_ci = np.clip(change_ci + np.stack([-lost, won], -1), -1, 1)
     p_values[bounded] = np.nan  # bounds have no test, and nothing to expect
     expected = Expected(*(np.where(bounded, np.nan, part) for part in expected))
     q_values = unknown.copy()
