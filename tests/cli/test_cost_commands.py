@@ -4,7 +4,7 @@ import json
 import os
 import re
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from published_configs import QWEN25_7B, QWEN25_32B
 
 from transferscope import store as results
 from transferscope.engine import profiling
-from transferscope.engine.base_model import load_base
+from transferscope.engine.base_model import Base, load_base
 from transferscope.engine.families import FAMILIES, GLIMPSE
 from transferscope.engine.forward_paths import forward_path
 from transferscope.engine.glimpse.shipped import folder
@@ -228,6 +228,26 @@ def test_a_plan_is_for_as_many_processes_as_run_would_use(plan, monkeypatch):
     assert " free, on 3 processes:\n" in shown
     shown = plan(TEXT.replace("MODEL", "glimpse-s"), "--no-calibration", "--workers", "2")[1]
     assert "processes" not in shown
+
+
+def test_a_plan_does_not_time_what_is_loaded_once(plan, monkeypatch):
+    """For replies, an embedded base needs transformers' model."""
+    clock, load = [0.0], Base.complete.func
+
+    def ticked() -> float:
+        clock[0] += 1
+        return clock[0]
+
+    def loaded(base: Base) -> Base:
+        clock[0] += 1e6
+        return load(base)
+
+    complete = cached_property(loaded)
+    complete.__set_name__(Base, "complete")
+    monkeypatch.setattr(Base, "complete", complete)
+    monkeypatch.setattr(profiling, "time", SimpleNamespace(perf_counter=ticked))
+    text = re.sub(r"\[Relative_Depth, \w+\]", "[Counting_open]", TEXT.replace("MODEL", "glimpse-s"))
+    assert json.loads(plan(text, "--json")[1])["total"]["score_seconds"] < 1e3
 
 
 def test_a_forward_holds_the_items_there_are_with_their_rotated_options(plan):

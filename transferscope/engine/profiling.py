@@ -102,7 +102,8 @@ def calibrate(made: CostEstimate) -> Rates:
         cache.features([image for row in path.encode(items) for image in row.item.images])
     encoded = now()
     first = [job._replace(items=items[: once.batch_size]) for job in jobs]
-    list(train_fleet(base, first, once))  # warm
+    list(train_fleet(base, first, once))  # warm, and so are replies, which may need transformers
+    score_fleet(base, [None], items[:1])
     warm = now()
     trained = [one for group in train_fleet(base, jobs, once) for one in group.values()]
     between = now()
