@@ -212,8 +212,8 @@ def test_a_study_that_was_killed_ends_like_one_that_was_not(family, study, folde
         command = [fake_engine.__file__, str(tmp_path / "study.yaml"), str(out), str(steps), "real"]
         done = subprocess.run([sys.executable, *command], check=False, capture_output=True)
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-        kept.append(sorted(path.parent.name for path in out.glob("adapters/*/*/0")))
-    assert kept == [["Brighter"], ["Brighter", "Closer"]]
+        kept.append([*out.glob("adapters/*/*/0")])
+    assert list(map(len, kept)) == [1, 2]
     assert run_study(read_study(tmp_path / "study.yaml"), out).failed == ()
     files = {path.relative_to(whole) for end in ("*.safetensors", "*.parquet")
              for path in whole.rglob(end)}  # fmt: skip
