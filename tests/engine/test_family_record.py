@@ -3,6 +3,8 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import engine_factory as factory
 import pytest
@@ -14,6 +16,7 @@ from transferscope.engine.processors import set_thinking
 from transferscope.engine.reference_path import ReferencePath
 from transferscope.engine.reply_tokens import reply_text
 from transferscope.engine.score import score_fleet
+from transferscope.study.shapes import Shapes
 from transferscope.tasks.open_answers import BoxAnswer
 
 MODEL_TYPES = {
@@ -83,6 +86,12 @@ def test_the_documented_families_are_those_of_the_record():
             assert places.removesuffix(" (ours)") == f"{unit}, {order}"
     assert named == {*MODEL_TYPES.values()} >= {*FAMILIES} - {GLIMPSE}
     assert named <= {*CONFIG_MAPPING}
+
+
+def test_a_plan_counts_kept_features_for_the_families_that_keep_them():
+    own = {name for name, family in FAMILIES.items() if family.own_path} - {GLIMPSE}
+    exact: Any = Shapes.exact.fget
+    assert own == {name for name in CONFIG_MAPPING if exact(SimpleNamespace(family=name))}
 
 
 def test_a_family_may_name_another_switch_for_thinking():

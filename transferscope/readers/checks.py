@@ -39,7 +39,8 @@ OTHER_PROMPT = 0.5
 """Share of items with another prompt from which the prompt, not the finetune, may be the cause."""
 APART = 0.02
 """Mean difference of margins, in log-probability, beyond which two runs are not one, though they
-choose the same options: rounding is below it, any training above."""
+choose the same options: rounding in float32 is far below it, a training far above. In bfloat16
+rounding may be above it too, and a copy pass."""
 _RUN = ("model", "seed", "source")
 _ANSWER = ("choice", "correct", "score", "logprobs")
 

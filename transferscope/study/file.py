@@ -373,7 +373,7 @@ def _check(study: Study) -> None:
     if len(set(study.seeds)) < len(study.seeds):
         raise StudyError(f"seeds: a seed is given twice in {list(study.seeds)}")
     if len(set(map(_as_file, study.models))) < len(study.models):
-        raise StudyError("models: two names are one in file names, but for case, blanks, _ and +")
+        raise StudyError("models: two names differ only in case or in signs that file names lack")
     full = study.recipe.method == "full"
     fixed = "method full" if full else beyond_alpha(study.recipe.peft or {})
     if fixed and (given := study.evaluation.strengths) != (1.0,):
